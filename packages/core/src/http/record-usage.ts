@@ -1,0 +1,87 @@
+import type { IncomingMessage } from 'node:http'
+import { type FieldError, TollgateError } from '../errors.js'
+import { isUsage, type Usage } from '../usage.js'
+import { existingContext, type RequestContext, type Target } from './context.js'
+
+/** What a handler tells of a call it made. */
+export interface RecordedUsage {
+  /** Whom it was sent to. `provider` may be left out where the model's name is enough to price it. */
+  readonly model: string
+  readonly provider?: string
+  readonly version?: string
+  readonly usage: Usage
+  /** Milliseconds spent waiting for the model. */
+  readonly upstreamMs?: number
+}
+
+type UsageListener = (context: RequestContext) => void
+type DispatchListener = (context: RequestContext, target: Target) => void | Promise<void>
+
+const usageKey = Symbol.for('tollgate.usage-listeners')
+const dispatchKey = Symbol.for('tollgate.dispatch-listeners')
+
+interface Listening extends RequestContext {
+  [usageKey]?: UsageListener[]
+  [dispatchKey]?: DispatchListener[]
+}
+
+/**
+ * Tells the gate what a request used, once, as soon as it is known and before the answer ends. Cost is computed at once, so
+ * `context.costNanoUsd` can go into the answer. For a handler that calls an SDK by hand:
+ *
+ * @example
+ * const completion = await openai.chat.completions.create({ model, messages })
+ * recordUsage(req, { model: completion.model, usage: usageFromOpenAi(completion.usage) })
+ * @throws TollgateError `config_invalid` if no middleware has seen the request, `internal` if a count is not a whole number ≥ 0
+ */
+export function recordUsage(req: IncomingMessage, recorded: RecordedUsage): void {
+  const context = existingContext(req) as Listening
+  if (!isUsage(recorded.usage)) {
+    const errors: FieldError[] = [{ path: 'usage', message: 'every count must be a whole number, 0 or more' }]
+    throw new TollgateError('internal', 'The recorded usage is not a usage.', { errors })
+  }
+  context.target = {
+    provider: recorded.provider ?? '',
+    model: recorded.model,
+    ...(recorded.version === undefined ? {} : { version: recorded.version }),
+  }
+  context.usage = recorded.usage
+  if (recorded.upstreamMs !== undefined) context.upstreamMs = recorded.upstreamMs
+  for (const listener of context[usageKey] ?? []) listener(context)
+}
+
+/** For middlewares: called whenever usage is recorded. */
+export function onUsage(context: RequestContext, listener: UsageListener): void {
+  const listening = context as Listening
+  const listeners = listening[usageKey]
+  if (listeners === undefined) listening[usageKey] = [listener]
+  else listeners.push(listener)
+}
+
+/**
+ * Asks everyone who has a say before a request is sent to a model: routes do it for every target that is really dispatched, fallbacks
+ * included; a handler that calls an SDK by hand may. Throws what a listener throws (`price_unknown`, for one).
+ * Synchronous unless a listener is not.
+ */
+export function dispatching(context: RequestContext, target: Target): void | Promise<void> {
+  context.target = target
+  const listeners = (context as Listening)[dispatchKey]
+  if (listeners === undefined) return
+  let pending: Promise<void> | undefined
+  for (const listener of listeners) {
+    if (pending !== undefined) pending = pending.then(() => listener(context, target))
+    else {
+      const result = listener(context, target)
+      if (result !== undefined) pending = result
+    }
+  }
+  return pending
+}
+
+/** For middlewares: called with every target before it is dispatched; throw to refuse it. */
+export function onDispatch(context: RequestContext, listener: DispatchListener): void {
+  const listening = context as Listening
+  const listeners = listening[dispatchKey]
+  if (listeners === undefined) listening[dispatchKey] = [listener]
+  else listeners.push(listener)
+}

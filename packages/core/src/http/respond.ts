@@ -1,0 +1,23 @@
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
+
+/** Headers by name; merged with those set before. */
+export type ResponseHeaders = Readonly<OutgoingHttpHeaders>
+
+/** Answers with JSON in one write, with its length. `body` must be something JSON can carry: `undefined` throws. */
+export function sendJson(res: ServerResponse, status: number, body: unknown, headers?: ResponseHeaders): void {
+  const text = JSON.stringify(body)
+  if (text === undefined) throw new TypeError('sendJson: the body is not representable in JSON')
+  sendBytes(res, status, Buffer.from(text), 'application/json; charset=utf-8', headers)
+}
+
+/** Answers with bytes in one write, with their length. */
+export function sendBytes(
+  res: ServerResponse,
+  status: number,
+  bytes: Uint8Array,
+  contentType: string,
+  headers?: ResponseHeaders,
+): void {
+  res.writeHead(status, { ...headers, 'content-type': contentType, 'content-length': bytes.byteLength })
+  res.end(bytes)
+}

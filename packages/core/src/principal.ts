@@ -1,0 +1,26 @@
+/**
+ * Who calls. Made by `auth`, read by everything that limits, prices, caches or logs.
+ * A snapshot: never changed after it is made.
+ */
+export interface Principal {
+  /** Whose money and whose data. Part of every key in every store. */
+  readonly tenant: string
+  /** The user or service within the tenant. */
+  readonly subject: string
+  /** How the caller proved it. */
+  readonly method: 'api-key' | 'jwt' | (string & {})
+  /** Public id of the API key, never the key. */
+  readonly keyId?: string
+  /** Name of the plan that decides limits: `free`, `pro`, `enterprise` or your own. */
+  readonly tier?: string
+  readonly scopes: readonly string[]
+  /** When the proof ends, in milliseconds since the epoch. */
+  readonly expiresAt?: number
+}
+
+/**
+ * One string per principal, safe as a part of a store's key: two principals never share it, whatever bytes their names hold.
+ */
+export function principalKey(principal: Principal): string {
+  return `${encodeURIComponent(principal.tenant)}/${encodeURIComponent(principal.subject)}`
+}

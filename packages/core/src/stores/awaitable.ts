@@ -1,0 +1,2 @@
+/** A value now, or the promise of it: a store in memory answers at once and keeps the request on the synchronous path. */
+export type Awaitable<Value> = Value | Promise<Value>

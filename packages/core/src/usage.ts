@@ -1,0 +1,79 @@
+/**
+ * What a call used, in disjoint buckets: no token is counted in two of them, whatever the provider's own convention.
+ * (OpenAI's `prompt_tokens` includes cached tokens, Anthropic's `input_tokens` does not: `wire/openai-usage` converts.)
+ * All counts are whole numbers ≥ 0.
+ */
+export interface Usage {
+  /** Text and everything else that is billed at the plain input price. */
+  readonly inputTokens: number
+  readonly cacheReadTokens?: number
+  readonly cacheWriteTokens?: number
+  readonly inputAudioTokens?: number
+  readonly inputImageTokens?: number
+  /** Text output, without reasoning and audio. */
+  readonly outputTokens: number
+  readonly reasoningTokens?: number
+  readonly outputAudioTokens?: number
+  /** Rows predicted, for models that do not count in tokens. */
+  readonly rows?: number
+  /** True when we counted it ourselves because the provider did not say. */
+  readonly estimated: boolean
+}
+
+/** Nothing used, and known for sure. */
+export const noUsage: Usage = Object.freeze({ inputTokens: 0, outputTokens: 0, estimated: false })
+
+/** All input tokens, cached ones included: OpenAI's `prompt_tokens`. */
+export function promptTokens(usage: Usage): number {
+  return (
+    usage.inputTokens +
+    (usage.cacheReadTokens ?? 0) +
+    (usage.cacheWriteTokens ?? 0) +
+    (usage.inputAudioTokens ?? 0) +
+    (usage.inputImageTokens ?? 0)
+  )
+}
+
+/** All output tokens, reasoning included: OpenAI's `completion_tokens`. */
+export function completionTokens(usage: Usage): number {
+  return usage.outputTokens + (usage.reasoningTokens ?? 0) + (usage.outputAudioTokens ?? 0)
+}
+
+/** Prompt and completion together. */
+export function totalTokens(usage: Usage): number {
+  return promptTokens(usage) + completionTokens(usage)
+}
+
+const counts = [
+  'inputTokens',
+  'cacheReadTokens',
+  'cacheWriteTokens',
+  'inputAudioTokens',
+  'inputImageTokens',
+  'outputTokens',
+  'reasoningTokens',
+  'outputAudioTokens',
+  'rows',
+] as const
+
+/** The sum, bucket by bucket; estimated if either is. */
+export function addUsage(left: Usage, right: Usage): Usage {
+  const sum: { -readonly [Key in keyof Usage]: Usage[Key] } = {
+    inputTokens: 0,
+    outputTokens: 0,
+    estimated: left.estimated || right.estimated,
+  }
+  for (const bucket of counts) {
+    const total = (left[bucket] ?? 0) + (right[bucket] ?? 0)
+    if (total > 0) sum[bucket] = total
+  }
+  return sum
+}
+
+/** Are all buckets whole numbers ≥ 0? A provider's report is checked with this before it is believed. */
+export function isUsage(usage: Usage): boolean {
+  return counts.every((bucket) => {
+    const count = usage[bucket]
+    return count === undefined || (Number.isSafeInteger(count) && count >= 0)
+  })
+}

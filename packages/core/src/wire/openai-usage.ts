@@ -1,0 +1,61 @@
+import type { Usage } from '../usage.js'
+import { completionTokens, promptTokens } from '../usage.js'
+
+/** OpenAI's `usage` of chat completions, completions and embeddings. The details are subsets of the totals. */
+export interface OpenAiUsage {
+  prompt_tokens: number
+  completion_tokens?: number
+  total_tokens?: number
+  prompt_tokens_details?: { cached_tokens?: number | null; audio_tokens?: number | null } | null
+  completion_tokens_details?: { reasoning_tokens?: number | null; audio_tokens?: number | null } | null
+}
+
+/**
+ * OpenAI's totals as disjoint buckets. A detail larger than its total (seen from compatible servers) is cut to it, so that no bucket is
+ * ever negative. `undefined` if the totals are not whole numbers ≥ 0.
+ */
+export function usageFromOpenAi(usage: OpenAiUsage | null | undefined): Usage | undefined {
+  if (usage === null || usage === undefined || typeof usage !== 'object') return undefined
+  const prompt = usage.prompt_tokens
+  const completion = usage.completion_tokens ?? 0
+  if (!isCount(prompt) || !isCount(completion)) return undefined
+  const cacheReadTokens = part(usage.prompt_tokens_details?.cached_tokens, prompt)
+  const inputAudioTokens = part(usage.prompt_tokens_details?.audio_tokens, prompt - cacheReadTokens)
+  const reasoningTokens = part(usage.completion_tokens_details?.reasoning_tokens, completion)
+  const outputAudioTokens = part(usage.completion_tokens_details?.audio_tokens, completion - reasoningTokens)
+  return {
+    inputTokens: prompt - cacheReadTokens - inputAudioTokens,
+    ...(cacheReadTokens > 0 ? { cacheReadTokens } : {}),
+    ...(inputAudioTokens > 0 ? { inputAudioTokens } : {}),
+    outputTokens: completion - reasoningTokens - outputAudioTokens,
+    ...(reasoningTokens > 0 ? { reasoningTokens } : {}),
+    ...(outputAudioTokens > 0 ? { outputAudioTokens } : {}),
+    estimated: false,
+  }
+}
+
+/** Our buckets as OpenAI's totals with their details. */
+export function usageToOpenAi(
+  usage: Usage,
+): Required<Pick<OpenAiUsage, 'prompt_tokens' | 'completion_tokens' | 'total_tokens'>> & OpenAiUsage {
+  const prompt = promptTokens(usage)
+  const completion = completionTokens(usage)
+  return {
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: usage.cacheReadTokens ?? 0, audio_tokens: usage.inputAudioTokens ?? 0 },
+    completion_tokens_details: {
+      reasoning_tokens: usage.reasoningTokens ?? 0,
+      audio_tokens: usage.outputAudioTokens ?? 0,
+    },
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+function part(value: number | null | undefined, most: number): number {
+  return isCount(value) ? Math.min(value, most) : 0
+}

@@ -1,0 +1,10 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['packages/*/{src,test}/**/*.test.ts', 'examples/*/{src,test}/**/*.test.ts', 'test/**/*.test.ts'],
+    // A test that waits longer than this is hung: every wait in the code under test has a shorter limit of its own.
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+  },
+})
