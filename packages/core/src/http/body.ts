@@ -94,12 +94,16 @@ export function parseJson(bytes: Buffer): unknown {
   try {
     return JSON.parse(bytes.toString('utf8'))
   } catch (cause) {
-    // V8's message quotes the body, which may hold a secret: only its position goes out.
-    const position = /position (\d+)(?: \(line (\d+) column (\d+)\))?/.exec(String(cause))
-    const where =
-      position === null ? 'it ends too early' : `at line ${position[2] ?? 1}, column ${position[3] ?? position[1]}`
-    throw new TollgateError('invalid_json', `The body is not valid JSON: ${where}.`)
+    throw new TollgateError('invalid_json', `The body is not valid JSON: ${whereItBreaks(String(cause))}.`)
   }
+}
+
+// V8's message quotes the body, which may hold a secret: only the position goes out, or the one character that was not expected.
+function whereItBreaks(message: string): string {
+  const position = /position (\d+)(?: \(line (\d+) column (\d+)\))?/.exec(message)
+  if (position !== null) return `at line ${position[2] ?? 1}, column ${position[3] ?? Number(position[1]) + 1}`
+  const token = /Unexpected token '(.)'/u.exec(message)
+  return token === null ? 'it ends too early' : `unexpected '${token[1]}'`
 }
 
 /** The 413 of every reader of bodies. Closes the connection, so that the rest need not be read. */

@@ -34,7 +34,7 @@ export function middleware(name: string, run: Run): Handler {
       next(asError(error))
       return
     }
-    if (pending === undefined) {
+    if (!isPromise(pending)) {
       if (!answered(res)) next()
       return
     }
@@ -54,7 +54,7 @@ export function endpoint(name: string, run: Run): Handler {
   return named(name, (req, res, next) => {
     try {
       const pending = run(contextOf(req, res), req, res)
-      pending?.then(undefined, (error: unknown) => next(asError(error)))
+      if (isPromise(pending)) pending.then(undefined, (error: unknown) => next(asError(error)))
     } catch (error) {
       next(asError(error))
     }
@@ -118,6 +118,11 @@ function refusal(error: unknown): { status: number; headers: Record<string, stri
 
 function answered(res: ServerResponse): boolean {
   return res.headersSent || res.writableEnded || res.destroyed
+}
+
+// Plain JavaScript may return anything: `(_context, _req, res) => res.end()` returns the response.
+function isPromise(value: unknown): value is Promise<void> {
+  return typeof (value as Promise<void> | undefined)?.then === 'function'
 }
 
 // `next(undefined)` means "go on": a rejection without a reason must not become that.

@@ -1,0 +1,139 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+
+/** One import statement of a source file. */
+export interface Import {
+  readonly file: string
+  readonly specifier: string
+  readonly typeOnly: boolean
+}
+
+const rootFiles = ['errors', 'principal', 'usage', 'money', 'tokenizer', 'wire'] as const
+const nouns = [...rootFiles]
+
+/**
+ * Who may import whom inside `packages/core/src`: folder (or root file) → what it may import besides itself.
+ * `CONTRIBUTING.md` shows the same table to people.
+ */
+export const mayImport: Readonly<Record<string, readonly string[]>> = {
+  ...Object.fromEntries(rootFiles.map((name) => [name, nouns])),
+  'price-table': nouns,
+  'gpt-tokenizer': nouns,
+  stores: nouns,
+  http: ['errors', 'principal', 'usage'],
+  middleware: [...nouns, 'price-table', 'gpt-tokenizer', 'stores', 'http'],
+  inference: ['errors', 'usage', 'principal', 'stores'],
+  wrappers: ['inference', 'errors', 'usage', 'principal', 'stores'],
+  providers: ['inference', 'wire', 'errors', 'usage', 'tokenizer'],
+  routes: [
+    ...nouns,
+    'price-table',
+    'gpt-tokenizer',
+    'stores',
+    'http',
+    'middleware',
+    'inference',
+    'wrappers',
+    'providers',
+  ],
+  testing: [...nouns, 'stores', 'inference', 'providers'],
+  index: [...nouns, 'http'],
+}
+
+const forbiddenNames = /(^|[/-])(utils?|helpers?|common|types)\.ts$/
+
+/** Every import and re-export of a source text. */
+export function importsOf(file: string, source: string): Import[] {
+  const found: Import[] = []
+  const statement = /^\s*(?:import|export)\s+(type\s+)?(?:([^'";]*?)\s+from\s+)?['"]([^'"]+)['"]/gm
+  for (const [, type, names, specifier] of source.matchAll(statement)) {
+    const named = /^\{([\s\S]*)\}$/.exec(names?.trim() ?? '')?.[1]?.split(',')
+    const allTypes = named
+      ?.map((name) => name.trim())
+      .filter(Boolean)
+      .every((name) => name.startsWith('type '))
+    found.push({ file, specifier: specifier as string, typeOnly: type !== undefined || allTypes === true })
+  }
+  for (const [, specifier] of source.matchAll(/\bimport\(\s*['"]([^'"]+)['"]/g)) {
+    found.push({ file, specifier: specifier as string, typeOnly: false })
+  }
+  return found
+}
+
+/** What breaks the import table, in words. `files`: paths relative to `packages/core/src`, with their texts. */
+export function violations(files: ReadonlyMap<string, string>): string[] {
+  const wrong: string[] = []
+  const edges = new Map<string, Set<string>>()
+  for (const [file, source] of files) {
+    const from = folderOf(file)
+    const allowed = mayImport[from]
+    if (allowed === undefined) {
+      wrong.push(`${file}: the folder '${from}' is not in the table`)
+      continue
+    }
+    if (forbiddenNames.test(file)) wrong.push(`${file}: name it after what it holds`)
+    for (const { specifier, typeOnly } of importsOf(file, source)) {
+      if (!specifier.startsWith('.')) {
+        if (specifier.startsWith('@tollgate/'))
+          wrong.push(`${file} imports ${specifier}: inside core use relative paths`)
+        continue
+      }
+      const target = relative('/', resolve('/', dirname(file), specifier))
+      const to = folderOf(target)
+      if (to === from) continue
+      if (!allowed.includes(to)) wrong.push(`${file} imports ${target}: ${from} must not know ${to}`)
+      if (to === 'testing') wrong.push(`${file} imports ${target}: nothing imports testing`)
+      if (from === 'testing' && !typeOnly && to !== 'errors') {
+        wrong.push(`${file} imports ${target}: testing takes types only`)
+      }
+      if (!rootFiles.some((name) => name === from)) edges.set(from, (edges.get(from) ?? new Set()).add(to))
+    }
+  }
+  return [...wrong, ...cycles(edges)]
+}
+
+/** Other packages and the examples: published subpaths only, and the client takes types of `wire` only. */
+export function packageViolations(packageName: string, files: ReadonlyMap<string, string>): string[] {
+  const wrong: string[] = []
+  for (const [file, source] of files) {
+    for (const { specifier, typeOnly } of importsOf(file, source)) {
+      if (/^(\.\.\/)+(core|client|onnx|bench)\//.test(specifier) || specifier.includes('/src/')) {
+        wrong.push(`${packageName}/${file} imports ${specifier}: use the published subpath`)
+      }
+      if (packageName === 'client' && specifier.startsWith('@tollgate/')) {
+        if (!specifier.startsWith('@tollgate/core/wire/') || !typeOnly) {
+          wrong.push(`${packageName}/${file} imports ${specifier}: the client takes only types, of wire`)
+        }
+      }
+    }
+  }
+  return wrong
+}
+
+/** The sources below a folder, tests left out, by path relative to it. */
+export function sourcesBelow(folder: string): Map<string, string> {
+  const paths = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+  const sources = paths.filter((path) => path.endsWith('.ts') && !path.endsWith('.test.ts') && !path.endsWith('.d.ts'))
+  return new Map(sources.sort().map((path) => [path, readFileSync(join(folder, path), 'utf8')]))
+}
+
+function folderOf(path: string): string {
+  const [first = ''] = path.split('/')
+  return first.replace(/\.(ts|js)$/, '')
+}
+
+function cycles(edges: ReadonlyMap<string, ReadonlySet<string>>): string[] {
+  const wrong: string[] = []
+  const done = new Set<string>()
+  const visit = (folder: string, path: readonly string[]): void => {
+    if (path.includes(folder)) {
+      wrong.push(`a cycle: ${[...path.slice(path.indexOf(folder)), folder].join(' → ')}`)
+      return
+    }
+    if (done.has(folder)) return
+    for (const next of edges.get(folder) ?? []) visit(next, [...path, folder])
+    done.add(folder)
+  }
+  for (const folder of edges.keys()) visit(folder, [])
+  return wrong
+}
