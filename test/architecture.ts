@@ -8,34 +8,34 @@ export interface Import {
   readonly typeOnly: boolean
 }
 
-const rootFiles = ['errors', 'principal', 'usage', 'money', 'tokenizer', 'wire'] as const
-const nouns = [...rootFiles]
+/** The shared nouns, and what is built on them alone: files at the root of `src`, and `wire`. They may import each other. */
+const nouns = [
+  'errors',
+  'principal',
+  'usage',
+  'money',
+  'tokenizer',
+  'wire',
+  'gpt-tokenizer',
+  'byte-pairs',
+  'price-table',
+  'price-overrides',
+  'list-prices',
+] as const
 
 /**
  * Who may import whom inside `packages/core/src`: folder (or root file) → what it may import besides itself.
  * `CONTRIBUTING.md` shows the same table to people.
  */
 export const mayImport: Readonly<Record<string, readonly string[]>> = {
-  ...Object.fromEntries(rootFiles.map((name) => [name, nouns])),
-  'price-table': nouns,
-  'gpt-tokenizer': nouns,
+  ...Object.fromEntries(nouns.map((name) => [name, nouns])),
   stores: nouns,
   http: ['errors', 'principal', 'usage'],
-  middleware: [...nouns, 'price-table', 'gpt-tokenizer', 'stores', 'http'],
+  middleware: [...nouns, 'stores', 'http'],
   inference: ['errors', 'usage', 'principal', 'stores'],
   wrappers: ['inference', 'errors', 'usage', 'principal', 'stores'],
   providers: ['inference', 'wire', 'errors', 'usage', 'tokenizer'],
-  routes: [
-    ...nouns,
-    'price-table',
-    'gpt-tokenizer',
-    'stores',
-    'http',
-    'middleware',
-    'inference',
-    'wrappers',
-    'providers',
-  ],
+  routes: [...nouns, 'stores', 'http', 'middleware', 'inference', 'wrappers', 'providers'],
   testing: [...nouns, 'stores', 'inference', 'providers'],
   index: [...nouns, 'http'],
 }
@@ -86,7 +86,7 @@ export function violations(files: ReadonlyMap<string, string>): string[] {
       if (from === 'testing' && !typeOnly && to !== 'errors') {
         wrong.push(`${file} imports ${target}: testing takes types only`)
       }
-      if (!rootFiles.some((name) => name === from)) edges.set(from, (edges.get(from) ?? new Set()).add(to))
+      if (!nouns.some((name) => name === from)) edges.set(from, (edges.get(from) ?? new Set()).add(to))
     }
   }
   return [...wrong, ...cycles(edges)]

@@ -82,8 +82,8 @@ const environment = z.object({
   CORS_ORIGINS: list.optional(),
   METRICS_PUBLIC: yesOrNo.default(true),
   LOG_LEVEL: z
-    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent'], {
-      error: 'must be fatal, error, warn, info, debug or silent',
+    .enum(['error', 'warn', 'info', 'debug', 'silent'], {
+      error: 'must be error, warn, info, debug or silent',
     })
     .default('info'),
 })

@@ -32,7 +32,7 @@ export interface Price {
 /**
  * What a usage costs, in whole nano-USD. Exact, then rounded up once: a bill is never under, and at most one nano-USD over.
  *
- * @throws TollgateError `internal` for counts that are not whole numbers ≥ 0
+ * @throws TollgateError `internal` for counts or prices that are not whole numbers ≥ 0
  */
 export function costNanoUsd(usage: Usage, price: Price): number {
   if (!isUsage(usage))
@@ -57,7 +57,11 @@ export function costNanoUsd(usage: Usage, price: Price): number {
 }
 
 function product(count: number | undefined, price: number): bigint {
-  return count === undefined || count === 0 || price === 0 ? 0n : BigInt(count) * BigInt(price)
+  if (count === undefined || count === 0 || price === 0) return 0n
+  if (!Number.isSafeInteger(price) || price < 0) {
+    throw new TollgateError('internal', 'A price that is not whole pico-USD, 0 or more.')
+  }
+  return BigInt(count) * BigInt(price)
 }
 
 /**
@@ -91,10 +95,13 @@ export function usdNumber(nanoUsd: number): number {
   return Number(formatUsd(nanoUsd))
 }
 
-// 1e-7 and the like, as a price list read from JSON gives them.
+// 1e-7 and the like, as a price list read from JSON gives them: the number's own shortest digits, with the point moved.
 function plainDecimal(amount: number): string {
   const text = String(amount)
-  return text.includes('e') && Number.isFinite(amount) ? amount.toFixed(20).replace(/0+$/, '') : text
+  const match = /^(\d)(?:\.(\d+))?e-(\d+)$/.exec(text)
+  if (match === null) return text
+  const [, whole = '', fraction = '', places] = match
+  return `0.${'0'.repeat(Number(places) - 1)}${whole}${fraction}`
 }
 
 function badAmount(amount: string | number, digits: number): TollgateError {

@@ -24,3 +24,13 @@ export interface Principal {
 export function principalKey(principal: Principal): string {
   return `${encodeURIComponent(principal.tenant)}/${encodeURIComponent(principal.subject)}`
 }
+
+/**
+ * May this name a tenant, a subject or a tier? 1 to 512 characters, well-formed Unicode (a lone surrogate has no place in a key of a
+ * store) and no control characters (nor in a log line).
+ */
+export function isPrincipalName(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= 512 && wellFormedName.test(value)
+}
+
+const wellFormedName = /^[^\p{Cc}\p{Cs}]+$/u

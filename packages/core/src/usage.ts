@@ -70,10 +70,16 @@ export function addUsage(left: Usage, right: Usage): Usage {
   return sum
 }
 
-/** Are all buckets whole numbers ≥ 0? A provider's report is checked with this before it is believed. */
-export function isUsage(usage: Usage): boolean {
+/**
+ * Is this a usage: input and output tokens given, and all buckets whole numbers ≥ 0? A provider's report is checked with this before it is
+ * believed.
+ */
+export function isUsage(usage: unknown): usage is Usage {
+  if (typeof usage !== 'object' || usage === null) return false
+  const given = usage as Partial<Usage>
+  if (given.inputTokens === undefined || given.outputTokens === undefined) return false
   return counts.every((bucket) => {
-    const count = usage[bucket]
+    const count = given[bucket]
     return count === undefined || (Number.isSafeInteger(count) && count >= 0)
   })
 }

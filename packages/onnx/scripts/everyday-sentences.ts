@@ -1,224 +1,208 @@
 /**
  * Everyday sentences, written for this purpose and learnt from by no model: what people type, which is not how
- * a declaration of rights speaks. `chosenBy` were looked at while the trainer's settings were chosen; `fresh` were not.
+ * a declaration of rights speaks. `lookedAt` were looked at while the trainer's settings were chosen; `fresh` were not.
  */
 export interface EverydaySentences {
-  readonly chosenBy: readonly string[]
+  readonly lookedAt: readonly string[]
   readonly fresh: readonly string[]
 }
 
 /** By BCP 47 tag. Only languages whose sentences are beyond doubt are here. */
 export const everydaySentences: Readonly<Record<string, EverydaySentences>> = {
-  af: {
-    chosenBy: ['Waar is die treinstasie?', 'Ek wil graag twee koppies koffie hê, asseblief.'],
-    fresh: ['Die weer is vandag baie mooi.', 'Hoe laat begin die vergadering môre?'],
-  },
   ar: {
-    chosenBy: ['أين محطة القطار؟', 'أريد فنجانين من القهوة من فضلك.'],
+    lookedAt: ['أين محطة القطار؟', 'أريد فنجانين من القهوة من فضلك.'],
     fresh: ['الطقس جميل جدا اليوم.', 'متى يبدأ الاجتماع غدا؟'],
   },
   be: {
-    chosenBy: ['Дзе знаходзіцца вакзал?', 'Дзве кавы, калі ласка.'],
+    lookedAt: ['Дзе знаходзіцца вакзал?', 'Дзве кавы, калі ласка.'],
     fresh: ['Сёння вельмі добрае надвор’е.', 'Калі заўтра пачынаецца сустрэча?'],
   },
   bg: {
-    chosenBy: ['Къде е гарата?', 'Бих искал две кафета, моля.'],
+    lookedAt: ['Къде е гарата?', 'Бих искал две кафета, моля.'],
     fresh: ['Днес времето е много хубаво.', 'Кога започва срещата утре?'],
   },
   bn: {
-    chosenBy: ['রেল স্টেশন কোথায়?', 'আমি দুই কাপ কফি চাই।'],
+    lookedAt: ['রেল স্টেশন কোথায়?', 'আমি দুই কাপ কফি চাই।'],
     fresh: ['আজ আবহাওয়া খুব সুন্দর।', 'কাল সভা কখন শুরু হবে?'],
   },
   ca: {
-    chosenBy: ["On és l'estació de tren?", 'Voldria dos cafès, si us plau.'],
+    lookedAt: ["On és l'estació de tren?", 'Voldria dos cafès, si us plau.'],
     fresh: ['Avui fa molt bon temps.', 'A quina hora comença la reunió de demà?'],
   },
   cs: {
-    chosenBy: ['Kde je vlakové nádraží?', 'Chtěl bych dvě kávy, prosím.'],
+    lookedAt: ['Kde je vlakové nádraží?', 'Chtěl bych dvě kávy, prosím.'],
     fresh: ['Dnes je velmi hezké počasí.', 'V kolik hodin začíná zítra schůzka?'],
   },
   cy: {
-    chosenBy: ["Ble mae'r orsaf drenau?", 'Hoffwn i gael dau goffi, os gwelwch yn dda.'],
+    lookedAt: ["Ble mae'r orsaf drenau?", 'Hoffwn i gael dau goffi, os gwelwch yn dda.'],
     fresh: ["Mae'r tywydd yn braf iawn heddiw.", "Pryd mae'r cyfarfod yn dechrau yfory?"],
   },
   da: {
-    chosenBy: ['Hvor er banegården?', 'Jeg vil gerne have to kopper kaffe, tak.'],
+    lookedAt: ['Hvor er banegården?', 'Jeg vil gerne have to kopper kaffe, tak.'],
     fresh: ['Vejret er meget smukt i dag.', 'Hvornår begynder mødet i morgen?'],
   },
   de: {
-    chosenBy: ['Wo ist der Bahnhof?', 'Ich hätte gern zwei Tassen Kaffee, bitte.'],
+    lookedAt: ['Wo ist der Bahnhof?', 'Ich hätte gern zwei Tassen Kaffee, bitte.'],
     fresh: ['Das Wetter ist heute sehr schön.', 'Wann beginnt morgen die Besprechung?'],
   },
   el: {
-    chosenBy: ['Πού είναι ο σταθμός του τρένου;', 'Θα ήθελα δύο καφέδες, παρακαλώ.'],
+    lookedAt: ['Πού είναι ο σταθμός του τρένου;', 'Θα ήθελα δύο καφέδες, παρακαλώ.'],
     fresh: ['Ο καιρός είναι πολύ ωραίος σήμερα.', 'Πότε αρχίζει η συνάντηση αύριο;'],
   },
   en: {
-    chosenBy: ['Where is the train station?', 'I would like two cups of coffee, please.'],
+    lookedAt: ['Where is the train station?', 'I would like two cups of coffee, please.'],
     fresh: ['The weather is very nice today.', 'When does the meeting start tomorrow?'],
   },
   es: {
-    chosenBy: ['¿Dónde está la estación?', 'Quisiera dos tazas de café, por favor.'],
+    lookedAt: ['¿Dónde está la estación?', 'Quisiera dos tazas de café, por favor.'],
     fresh: ['Hoy hace muy buen tiempo.', '¿A qué hora empieza la reunión de mañana?'],
   },
   et: {
-    chosenBy: ['Kus on raudteejaam?', 'Ma sooviksin kahte tassi kohvi, palun.'],
+    lookedAt: ['Kus on raudteejaam?', 'Ma sooviksin kahte tassi kohvi, palun.'],
     fresh: ['Täna on väga ilus ilm.', 'Mis kell homme koosolek algab?'],
   },
-  eu: {
-    chosenBy: ['Non dago tren geltokia?', 'Bi kafe nahi ditut, mesedez.'],
-    fresh: ['Gaur eguraldi oso ona dago.', 'Noiz hasten da biharko bilera?'],
-  },
   fa: {
-    chosenBy: ['ایستگاه قطار کجاست؟', 'لطفا دو فنجان قهوه می‌خواهم.'],
+    lookedAt: ['ایستگاه قطار کجاست؟', 'لطفا دو فنجان قهوه می‌خواهم.'],
     fresh: ['امروز هوا خیلی خوب است.', 'جلسه فردا چه ساعتی شروع می‌شود؟'],
   },
   fi: {
-    chosenBy: ['Missä on rautatieasema?', 'Haluaisin kaksi kuppia kahvia, kiitos.'],
+    lookedAt: ['Missä on rautatieasema?', 'Haluaisin kaksi kuppia kahvia, kiitos.'],
     fresh: ['Tänään on todella kaunis sää.', 'Milloin kokous alkaa huomenna?'],
   },
   fr: {
-    chosenBy: ['Où est la gare ?', 'Je voudrais deux tasses de café, s’il vous plaît.'],
+    lookedAt: ['Où est la gare ?', 'Je voudrais deux tasses de café, s’il vous plaît.'],
     fresh: ['Il fait très beau aujourd’hui.', 'À quelle heure commence la réunion demain ?'],
   },
   ga: {
-    chosenBy: ['Cá bhfuil an stáisiún traenach?', 'Ba mhaith liom dhá chupán caife, más é do thoil é.'],
+    lookedAt: ['Cá bhfuil an stáisiún traenach?', 'Ba mhaith liom dhá chupán caife, más é do thoil é.'],
     fresh: ['Tá an aimsir go hálainn inniu.', 'Cathain a thosaíonn an cruinniú amárach?'],
   },
   he: {
-    chosenBy: ['איפה תחנת הרכבת?', 'אני רוצה שתי כוסות קפה, בבקשה.'],
+    lookedAt: ['איפה תחנת הרכבת?', 'אני רוצה שתי כוסות קפה, בבקשה.'],
     fresh: ['מזג האוויר יפה מאוד היום.', 'מתי מתחילה הפגישה מחר?'],
   },
   hi: {
-    chosenBy: ['रेलवे स्टेशन कहाँ है?', 'मुझे दो कप कॉफ़ी चाहिए।'],
+    lookedAt: ['रेलवे स्टेशन कहाँ है?', 'मुझे दो कप कॉफ़ी चाहिए।'],
     fresh: ['आज मौसम बहुत अच्छा है।', 'कल बैठक कब शुरू होगी?'],
   },
   hr: {
-    chosenBy: ['Gdje je željeznički kolodvor?', 'Htio bih dvije kave, molim.'],
+    lookedAt: ['Gdje je željeznički kolodvor?', 'Htio bih dvije kave, molim.'],
     fresh: ['Danas je vrijeme vrlo lijepo.', 'Kada sutra počinje sastanak?'],
   },
   hu: {
-    chosenBy: ['Hol van a vasútállomás?', 'Két kávét kérek szépen.'],
+    lookedAt: ['Hol van a vasútállomás?', 'Két kávét kérek szépen.'],
     fresh: ['Ma nagyon szép idő van.', 'Mikor kezdődik holnap a megbeszélés?'],
   },
   hy: {
-    chosenBy: ['Որտե՞ղ է կայարանը։', 'Երկու սուրճ, խնդրում եմ։'],
+    lookedAt: ['Որտե՞ղ է կայարանը։', 'Երկու սուրճ, խնդրում եմ։'],
     fresh: ['Այսօր եղանակը շատ լավն է։', 'Ե՞րբ է սկսվում ժողովը վաղը։'],
   },
   id: {
-    chosenBy: ['Di mana stasiun kereta api?', 'Saya ingin dua cangkir kopi.'],
+    lookedAt: ['Di mana stasiun kereta api?', 'Saya ingin dua cangkir kopi.'],
     fresh: ['Cuaca hari ini sangat bagus.', 'Jam berapa rapat dimulai besok?'],
   },
   is: {
-    chosenBy: ['Hvar er lestarstöðin?', 'Ég ætla að fá tvo kaffibolla, takk.'],
+    lookedAt: ['Hvar er lestarstöðin?', 'Ég ætla að fá tvo kaffibolla, takk.'],
     fresh: ['Veðrið er mjög gott í dag.', 'Hvenær byrjar fundurinn á morgun?'],
   },
   it: {
-    chosenBy: ['Dov’è la stazione?', 'Vorrei due tazze di caffè, per favore.'],
+    lookedAt: ['Dov’è la stazione?', 'Vorrei due tazze di caffè, per favore.'],
     fresh: ['Oggi il tempo è molto bello.', 'A che ora comincia la riunione domani?'],
   },
   ja: {
-    chosenBy: ['駅はどこですか。', 'コーヒーを二つお願いします。'],
+    lookedAt: ['駅はどこですか。', 'コーヒーを二つお願いします。'],
     fresh: ['今日はとてもいい天気ですね。', '明日の会議は何時に始まりますか。'],
   },
   ka: {
-    chosenBy: ['სად არის სადგური?', 'ორი ყავა, თუ შეიძლება.'],
+    lookedAt: ['სად არის სადგური?', 'ორი ყავა, თუ შეიძლება.'],
     fresh: ['დღეს ძალიან კარგი ამინდია.', 'როდის იწყება ხვალ შეხვედრა?'],
   },
   ko: {
-    chosenBy: ['기차역이 어디에 있습니까?', '커피 두 잔 주세요.'],
+    lookedAt: ['기차역이 어디에 있습니까?', '커피 두 잔 주세요.'],
     fresh: ['오늘 날씨가 아주 좋네요.', '내일 회의는 몇 시에 시작해요?'],
   },
   lt: {
-    chosenBy: ['Kur yra geležinkelio stotis?', 'Norėčiau dviejų puodelių kavos, prašau.'],
+    lookedAt: ['Kur yra geležinkelio stotis?', 'Norėčiau dviejų puodelių kavos, prašau.'],
     fresh: ['Šiandien labai gražus oras.', 'Kada rytoj prasideda susirinkimas?'],
   },
   lv: {
-    chosenBy: ['Kur ir dzelzceļa stacija?', 'Es vēlos divas tases kafijas, lūdzu.'],
+    lookedAt: ['Kur ir dzelzceļa stacija?', 'Es vēlos divas tases kafijas, lūdzu.'],
     fresh: ['Šodien ir ļoti jauks laiks.', 'Cikos rīt sākas sapulce?'],
   },
   nb: {
-    chosenBy: ['Hvor er jernbanestasjonen?', 'Jeg vil gjerne ha to kopper kaffe, takk.'],
+    lookedAt: ['Hvor er jernbanestasjonen?', 'Jeg vil gjerne ha to kopper kaffe, takk.'],
     fresh: ['Været er veldig fint i dag.', 'Når begynner møtet i morgen?'],
   },
   nl: {
-    chosenBy: ['Waar is het treinstation?', 'Ik wil graag twee kopjes koffie, alstublieft.'],
+    lookedAt: ['Waar is het treinstation?', 'Ik wil graag twee kopjes koffie, alstublieft.'],
     fresh: ['Het weer is vandaag heel mooi.', 'Hoe laat begint de vergadering morgen?'],
   },
   pl: {
-    chosenBy: ['Gdzie jest dworzec kolejowy?', 'Poproszę dwie filiżanki kawy.'],
+    lookedAt: ['Gdzie jest dworzec kolejowy?', 'Poproszę dwie filiżanki kawy.'],
     fresh: ['Dzisiaj jest bardzo ładna pogoda.', 'O której godzinie zaczyna się jutro spotkanie?'],
   },
   pt: {
-    chosenBy: ['Onde fica a estação de trem?', 'Eu queria dois cafés, por favor.'],
+    lookedAt: ['Onde fica a estação de trem?', 'Eu queria dois cafés, por favor.'],
     fresh: ['O tempo está muito bom hoje.', 'A que horas começa a reunião amanhã?'],
   },
   ro: {
-    chosenBy: ['Unde este gara?', 'Aș dori două cafele, vă rog.'],
+    lookedAt: ['Unde este gara?', 'Aș dori două cafele, vă rog.'],
     fresh: ['Vremea este foarte frumoasă astăzi.', 'La ce oră începe ședința mâine?'],
   },
   ru: {
-    chosenBy: ['Где находится вокзал?', 'Две чашки кофе, пожалуйста.'],
+    lookedAt: ['Где находится вокзал?', 'Две чашки кофе, пожалуйста.'],
     fresh: ['Сегодня очень хорошая погода.', 'Во сколько завтра начинается собрание?'],
   },
   sk: {
-    chosenBy: ['Kde je železničná stanica?', 'Prosím si dve kávy.'],
+    lookedAt: ['Kde je železničná stanica?', 'Prosím si dve kávy.'],
     fresh: ['Dnes je veľmi pekné počasie.', 'O koľkej sa zajtra začína stretnutie?'],
   },
   sl: {
-    chosenBy: ['Kje je železniška postaja?', 'Rad bi dve kavi, prosim.'],
+    lookedAt: ['Kje je železniška postaja?', 'Rad bi dve kavi, prosim.'],
     fresh: ['Danes je zelo lepo vreme.', 'Kdaj se jutri začne sestanek?'],
   },
-  sq: {
-    chosenBy: ['Ku është stacioni i trenit?', 'Dua dy kafe, ju lutem.'],
-    fresh: ['Moti sot është shumë i bukur.', 'Kur fillon mbledhja nesër?'],
-  },
   sr: {
-    chosenBy: ['Где је железничка станица?', 'Желео бих две кафе, молим вас.'],
+    lookedAt: ['Где је железничка станица?', 'Желео бих две кафе, молим вас.'],
     fresh: ['Данас је време веома лепо.', 'Када сутра почиње састанак?'],
   },
   sv: {
-    chosenBy: ['Var ligger tågstationen?', 'Jag skulle vilja ha två koppar kaffe, tack.'],
+    lookedAt: ['Var ligger tågstationen?', 'Jag skulle vilja ha två koppar kaffe, tack.'],
     fresh: ['Vädret är mycket fint idag.', 'När börjar mötet imorgon?'],
   },
   sw: {
-    chosenBy: ['Kituo cha treni kiko wapi?', 'Ningependa vikombe viwili vya kahawa, tafadhali.'],
+    lookedAt: ['Kituo cha treni kiko wapi?', 'Ningependa vikombe viwili vya kahawa, tafadhali.'],
     fresh: ['Hali ya hewa ni nzuri sana leo.', 'Mkutano unaanza saa ngapi kesho?'],
   },
   ta: {
-    chosenBy: ['ரயில் நிலையம் எங்கே உள்ளது?', 'எனக்கு இரண்டு காபி வேண்டும்.'],
+    lookedAt: ['ரயில் நிலையம் எங்கே உள்ளது?', 'எனக்கு இரண்டு காபி வேண்டும்.'],
     fresh: ['இன்று வானிலை மிகவும் நன்றாக உள்ளது.', 'நாளை கூட்டம் எப்போது தொடங்கும்?'],
   },
   te: {
-    chosenBy: ['రైల్వే స్టేషన్ ఎక్కడ ఉంది?', 'నాకు రెండు కాఫీలు కావాలి.'],
+    lookedAt: ['రైల్వే స్టేషన్ ఎక్కడ ఉంది?', 'నాకు రెండు కాఫీలు కావాలి.'],
     fresh: ['ఈ రోజు వాతావరణం చాలా బాగుంది.', 'రేపు సమావేశం ఎప్పుడు మొదలవుతుంది?'],
   },
   th: {
-    chosenBy: ['สถานีรถไฟอยู่ที่ไหน', 'ขอกาแฟสองแก้วครับ'],
+    lookedAt: ['สถานีรถไฟอยู่ที่ไหน', 'ขอกาแฟสองแก้วครับ'],
     fresh: ['วันนี้อากาศดีมาก', 'พรุ่งนี้ประชุมเริ่มกี่โมง'],
   },
-  tl: {
-    chosenBy: ['Nasaan ang istasyon ng tren?', 'Gusto ko ng dalawang tasa ng kape.'],
-    fresh: ['Napakaganda ng panahon ngayon.', 'Anong oras magsisimula ang pulong bukas?'],
-  },
   tr: {
-    chosenBy: ['Tren istasyonu nerede?', 'İki fincan kahve istiyorum, lütfen.'],
+    lookedAt: ['Tren istasyonu nerede?', 'İki fincan kahve istiyorum, lütfen.'],
     fresh: ['Bugün hava çok güzel.', 'Yarın toplantı saat kaçta başlıyor?'],
   },
   uk: {
-    chosenBy: ['Де знаходиться вокзал?', 'Дві чашки кави, будь ласка.'],
+    lookedAt: ['Де знаходиться вокзал?', 'Дві чашки кави, будь ласка.'],
     fresh: ['Сьогодні дуже гарна погода.', 'О котрій годині завтра починається зустріч?'],
   },
   ur: {
-    chosenBy: ['ریلوے اسٹیشن کہاں ہے؟', 'مجھے دو کپ کافی چاہیے۔'],
+    lookedAt: ['ریلوے اسٹیشن کہاں ہے؟', 'مجھے دو کپ کافی چاہیے۔'],
     fresh: ['آج موسم بہت اچھا ہے۔', 'کل میٹنگ کب شروع ہوگی؟'],
   },
   vi: {
-    chosenBy: ['Nhà ga ở đâu?', 'Tôi muốn hai tách cà phê.'],
+    lookedAt: ['Nhà ga ở đâu?', 'Tôi muốn hai tách cà phê.'],
     fresh: ['Hôm nay thời tiết rất đẹp.', 'Ngày mai cuộc họp bắt đầu lúc mấy giờ?'],
   },
   zh: {
-    chosenBy: ['火车站在哪里？', '请给我两杯咖啡。'],
+    lookedAt: ['火车站在哪里？', '请给我两杯咖啡。'],
     fresh: ['今天天气很好。', '明天的会议几点开始？'],
   },
 }

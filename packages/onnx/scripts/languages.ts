@@ -7,7 +7,6 @@ export interface Language {
 
 /** In the order of the model's outputs. Portuguese and Chinese have two translations each; both are learnt from. */
 export const languages: readonly Language[] = [
-  { tag: 'af', name: 'Afrikaans', declarations: ['afr'] },
   { tag: 'am', name: 'Amharic', declarations: ['amh'] },
   { tag: 'ar', name: 'Arabic', declarations: ['arb'] },
   { tag: 'be', name: 'Belarusian', declarations: ['bel'] },
@@ -22,7 +21,6 @@ export const languages: readonly Language[] = [
   { tag: 'en', name: 'English', declarations: ['eng'] },
   { tag: 'es', name: 'Spanish', declarations: ['spa'] },
   { tag: 'et', name: 'Estonian', declarations: ['est'] },
-  { tag: 'eu', name: 'Basque', declarations: ['eus'] },
   { tag: 'fa', name: 'Persian', declarations: ['pes_1'] },
   { tag: 'fi', name: 'Finnish', declarations: ['fin'] },
   { tag: 'fr', name: 'French', declarations: ['fra'] },
@@ -48,14 +46,12 @@ export const languages: readonly Language[] = [
   { tag: 'ru', name: 'Russian', declarations: ['rus'] },
   { tag: 'sk', name: 'Slovak', declarations: ['slk'] },
   { tag: 'sl', name: 'Slovenian', declarations: ['slv'] },
-  { tag: 'sq', name: 'Albanian', declarations: ['als'] },
   { tag: 'sr', name: 'Serbian (Cyrillic)', declarations: ['srp_cyrl'] },
   { tag: 'sv', name: 'Swedish', declarations: ['swe'] },
   { tag: 'sw', name: 'Swahili', declarations: ['swh'] },
   { tag: 'ta', name: 'Tamil', declarations: ['tam'] },
   { tag: 'te', name: 'Telugu', declarations: ['tel'] },
   { tag: 'th', name: 'Thai', declarations: ['tha'] },
-  { tag: 'tl', name: 'Tagalog', declarations: ['tgl'] },
   { tag: 'tr', name: 'Turkish', declarations: ['tur'] },
   { tag: 'uk', name: 'Ukrainian', declarations: ['ukr'] },
   { tag: 'ur', name: 'Urdu', declarations: ['urd'] },

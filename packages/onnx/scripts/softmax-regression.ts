@@ -1,106 +1,78 @@
-/** A sample as sparse features. */
+/** A sample as sparse features: what they are, how much of each, and the class to be learnt. */
 export interface SparseSample {
   readonly ids: Int32Array
   readonly weights: Float32Array
   readonly label: number
 }
 
-/** A source of numbers in [0, 1), the same from the same seed on every machine (mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
-
-/** Shuffles in place (Fisher and Yates). */
-export function shuffle<Item>(items: Item[], random: () => number): Item[] {
-  for (let last = items.length - 1; last > 0; last -= 1) {
-    const other = Math.floor(random() * (last + 1))
-    const held = items[last] as Item
-    items[last] = items[other] as Item
-    items[other] = held
-  }
-  return items
-}
-
-export interface SoftmaxOptions {
+export interface SparseSoftmaxOptions {
   readonly features: number
   readonly classes: number
   readonly epochs: number
   readonly learningRate: number
-  /** Pull of every weight towards zero, per epoch, as a share of itself. */
+  /** Pull of every weight towards zero after each epoch, as a share of itself. */
   readonly decay: number
   /** Chance that a feature of a sample is left out of one step, so that no single n-gram is leant on. */
   readonly dropout: number
-  /** Scales the features up: a text's vector has length one, so this is how sure a whole text can make the model. */
+  /** Scales the features up while learning: a text's vector has length one, and larger steps suit it. */
   readonly scale: number
   readonly random: () => number
   /** The samples of an epoch; drawn anew each time. */
-  readonly samples: (epoch: number) => SparseSample[]
+  readonly samples: () => readonly SparseSample[]
 }
 
-/** Probabilities of one sample, written into `into`. `table` is features × classes, row by row. */
-export function predictSparse(table: Float32Array, sample: Omit<SparseSample, 'label'>, into: Float64Array): void {
-  const classes = into.length
-  into.fill(0)
-  for (let index = 0; index < sample.ids.length; index += 1) {
-    const weight = sample.weights[index] as number
-    const row = (sample.ids[index] as number) * classes
-    for (let label = 0; label < classes; label += 1)
-      into[label] = (into[label] as number) + weight * (table[row + label] as number)
-  }
-  softmaxInPlace(into)
-}
-
-export function softmaxInPlace(values: Float64Array): void {
+/** Turns logits into probabilities, in place. */
+export function softmax(values: Float64Array): void {
   let largest = Number.NEGATIVE_INFINITY
-  for (const value of values) if (value > largest) largest = value
+  for (const value of values) largest = Math.max(largest, value)
   let sum = 0
-  for (let label = 0; label < values.length; label += 1) {
-    const raised = Math.exp((values[label] as number) - largest)
-    values[label] = raised
+  for (let at = 0; at < values.length; at += 1) {
+    const raised = Math.exp((values[at] as number) - largest)
+    values[at] = raised
     sum += raised
   }
-  for (let label = 0; label < values.length; label += 1) values[label] = (values[label] as number) / sum
+  for (let at = 0; at < values.length; at += 1) values[at] = (values[at] as number) / sum
 }
 
 /**
- * Multinomial logistic regression over sparse features by stochastic gradient descent (AdaGrad), without a bias:
- * a text that shows no feature is equally likely to be anything.
+ * Multinomial logistic regression over sparse features by stochastic gradient descent (AdaGrad steps), averaged over the
+ * later epochs. It has no bias: a text that shows no feature is equally likely to be anything.
+ *
+ * @returns the weight table, features × classes, row by row
  */
-export function trainSoftmax(options: SoftmaxOptions): Float32Array {
+export function trainSparseSoftmax(options: SparseSoftmaxOptions): Float32Array {
   const { features, classes, epochs, learningRate, decay, dropout, scale, random } = options
   const table = new Float32Array(features * classes)
   const squares = new Float32Array(features * classes).fill(1e-3)
+  const average = new Float32Array(features * classes)
   const probabilities = new Float64Array(classes)
+  const warmUpEpochs = Math.floor(epochs / 3)
   for (let epoch = 0; epoch < epochs; epoch += 1) {
-    for (const sample of options.samples(epoch)) {
-      const kept: number[] = []
+    for (const sample of options.samples()) {
+      const rows: number[] = []
       const values: number[] = []
-      for (let index = 0; index < sample.ids.length; index += 1) {
-        if (dropout > 0 && random() < dropout) continue
-        kept.push((sample.ids[index] as number) * classes)
+      sample.ids.forEach((id, index) => {
+        if (random() < dropout) return
+        rows.push(id * classes)
         values.push(((sample.weights[index] as number) * scale) / (1 - dropout))
-      }
+      })
       probabilities.fill(0)
-      for (let index = 0; index < kept.length; index += 1) {
-        const row = kept[index] as number
+      for (let index = 0; index < rows.length; index += 1) {
+        const row = rows[index] as number
         const value = values[index] as number
-        for (let label = 0; label < classes; label += 1)
+        for (let label = 0; label < classes; label += 1) {
           probabilities[label] = (probabilities[label] as number) + value * (table[row + label] as number)
+        }
       }
-      softmaxInPlace(probabilities)
+      softmax(probabilities)
       probabilities[sample.label] = (probabilities[sample.label] as number) - 1
-      for (let index = 0; index < kept.length; index += 1) {
-        const row = kept[index] as number
+      for (let index = 0; index < rows.length; index += 1) {
+        const row = rows[index] as number
         const value = values[index] as number
         for (let label = 0; label < classes; label += 1) {
           const gradient = value * (probabilities[label] as number)
-          if (gradient < 1e-7 && gradient > -1e-7) continue
+          // Most classes are ruled out at once; a step this small is lost in the rounding and costs a square root.
+          if (Math.abs(gradient) < 1e-7) continue
           const at = row + label
           const square = (squares[at] as number) + gradient * gradient
           squares[at] = square
@@ -108,8 +80,80 @@ export function trainSoftmax(options: SoftmaxOptions): Float32Array {
         }
       }
     }
-    if (decay > 0) for (let at = 0; at < table.length; at += 1) table[at] = (table[at] as number) * (1 - decay)
+    for (let at = 0; at < table.length; at += 1) {
+      const weight = table[at] as number
+      if (epoch >= warmUpEpochs) average[at] = (average[at] as number) + (weight * scale) / (epochs - warmUpEpochs)
+      table[at] = weight * (1 - decay)
+    }
   }
-  for (let at = 0; at < table.length; at += 1) table[at] = (table[at] as number) * scale
-  return table
+  return average
+}
+
+export interface DenseSoftmaxOptions {
+  readonly rows: readonly (readonly number[])[]
+  readonly labels: readonly number[]
+  readonly classes: number
+  readonly steps: number
+  readonly learningRate: number
+  readonly decay: number
+}
+
+/**
+ * Multinomial logistic regression over few dense features by full-batch gradient descent. The standardisation it learns with
+ * is folded into what it returns, so that the model takes the features as they were measured.
+ *
+ * @returns `weights`, features × classes row by row, and `bias` by class
+ */
+export function trainDenseSoftmax(options: DenseSoftmaxOptions): { weights: Float32Array; bias: Float32Array } {
+  const { rows, labels, classes, steps, learningRate, decay } = options
+  const features = rows[0]?.length ?? 0
+  const columns = Array.from({ length: features }, (_, feature) => rows.map((row) => row[feature] as number))
+  const means = columns.map((column) => column.reduce((sum, value) => sum + value, 0) / rows.length)
+  const deviations = columns.map((column, feature) =>
+    Math.sqrt(column.reduce((sum, value) => sum + (value - (means[feature] as number)) ** 2, 0) / rows.length),
+  )
+  const scaled = rows.map((row) =>
+    row.map((value, feature) => (value - (means[feature] as number)) / (deviations[feature] as number)),
+  )
+  const weights = new Float64Array(features * classes)
+  const bias = new Float64Array(classes)
+  const probabilities = new Float64Array(classes)
+  for (let step = 0; step < steps; step += 1) {
+    const weightGradient = new Float64Array(features * classes)
+    const biasGradient = new Float64Array(classes)
+    scaled.forEach((row, index) => {
+      for (let label = 0; label < classes; label += 1) {
+        probabilities[label] = row.reduce(
+          (sum, value, feature) => sum + value * (weights[feature * classes + label] as number),
+          bias[label] as number,
+        )
+      }
+      softmax(probabilities)
+      for (let label = 0; label < classes; label += 1) {
+        const difference = (probabilities[label] as number) - (labels[index] === label ? 1 : 0)
+        biasGradient[label] = (biasGradient[label] as number) + difference / rows.length
+        row.forEach((value, feature) => {
+          const at = feature * classes + label
+          weightGradient[at] = (weightGradient[at] as number) + (difference * value) / rows.length
+        })
+      }
+    })
+    for (let at = 0; at < weights.length; at += 1) {
+      const weight = weights[at] as number
+      weights[at] = weight - learningRate * ((weightGradient[at] as number) + decay * weight)
+    }
+    for (let label = 0; label < classes; label += 1) {
+      bias[label] = (bias[label] as number) - learningRate * (biasGradient[label] as number)
+    }
+  }
+  const folded = new Float32Array(features * classes)
+  const foldedBias = Float32Array.from(bias)
+  for (let label = 0; label < classes; label += 1) {
+    for (let feature = 0; feature < features; feature += 1) {
+      const weight = (weights[feature * classes + label] as number) / (deviations[feature] as number)
+      folded[feature * classes + label] = weight
+      foldedBias[label] = (foldedBias[label] as number) - weight * (means[feature] as number)
+    }
+  }
+  return { weights: folded, bias: foldedBias }
 }

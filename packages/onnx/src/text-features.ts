@@ -21,12 +21,12 @@ export interface TextFeatures {
   readonly weights: Float32Array
 }
 
-/** A tensor as plain data: what `prepare` hands to the session. */
-export interface PreparedTensor {
-  readonly type: 'int32' | 'float32'
-  readonly data: Int32Array | Float32Array
-  readonly dims: readonly number[]
-}
+/**
+ * Weights are whole multiples of 1/2048. Times a weight of the table (a whole number up to 127) and summed over all features of
+ * 256 characters, every partial sum is then exact in float32: the order of the sum, the filling up of a batch and the
+ * processor cannot change a bit of it. (The sum of the weights is at most the root of their number, and 57 × 127 × 2048 < 2^24.)
+ */
+const WEIGHT_STEPS = 2048
 
 /** Ids below this one stand for writing systems and never collide with an n-gram. */
 export const SCRIPT_BUCKETS = 80
@@ -62,6 +62,14 @@ export function normalizeText(text: string): string {
     .replace(/(?<![\p{L}\p{M}])'+|'+(?![\p{L}\p{M}])/gu, ' ')
     .replace(/ +/g, ' ')
     .trim()
+}
+
+/**
+ * Latin, Greek, Cyrillic, Armenian, Hebrew and Arabic letters, and the space. Languages that share these need long n-grams to be told
+ * apart; in the writing systems after them a character says enough, and longer n-grams would only fill the table.
+ */
+function isAlphabetic(unit: number): boolean {
+  return unit < 0x0700 || (unit >= 0x1e00 && unit < 0x2000)
 }
 
 /** 32-bit FNV-1a step, one UTF-16 code unit at a time. */
@@ -104,31 +112,55 @@ export function textFeatures(text: string, parameters: TextFeatureParameters): T
     const padded = ` ${word} `
     for (let start = 0; start < padded.length; start += 1) {
       let hash = 0x811c9dc5 | 0
-      const end = Math.min(padded.length, start + maxOrder)
+      const order = isAlphabetic(padded.charCodeAt(start)) ? maxOrder : 1
+      const end = Math.min(padded.length, start + order)
       for (let position = start; position < end; position += 1) {
-        hash = extend(hash, padded.charCodeAt(position))
+        const unit = padded.charCodeAt(position)
+        if (position > start && !isAlphabetic(unit)) break
+        hash = extend(hash, unit)
         if (position === start && (start === 0 || start === padded.length - 1)) continue
         const id = SCRIPT_BUCKETS + (spread(hash) % range)
         counts.set(id, (counts.get(id) ?? 0) + 1)
       }
     }
   }
-  let sumOfSquares = 0
-  for (const count of counts.values()) sumOfSquares += count
-  const scale = 1 / Math.sqrt(sumOfSquares)
+  // Square roots of the counts, so that one word said ten times does not drown the rest: their squares add up to the total.
+  let total = 0
+  for (const count of counts.values()) total += count
+  const scale = 1 / Math.sqrt(total)
   const size = counts.size + scripts.size
   const ids = new Int32Array(size)
   const weights = new Float32Array(size)
   let next = 0
   for (const [script, count] of scripts) {
     ids[next] = script
-    weights[next] = count / letters
+    weights[next] = Math.round((count / letters) * WEIGHT_STEPS) / WEIGHT_STEPS
     next += 1
   }
   for (const [id, count] of counts) {
     ids[next] = id
-    weights[next] = Math.sqrt(count) * scale
+    weights[next] = Math.round(Math.sqrt(count) * scale * WEIGHT_STEPS) / WEIGHT_STEPS
     next += 1
   }
   return { ids, weights }
+}
+
+/**
+ * The features of a batch as the two tensors of the graph, int32 and float32 [N, L]. L is the longest row's length; shorter rows
+ * are filled up with id 0 at weight 0, which adds nothing. This is what the worker thread calls.
+ */
+export function prepare(texts: readonly string[], parameters: TextFeatureParameters) {
+  const rows = texts.map((text) => textFeatures(text, parameters))
+  const longest = rows.reduce((length, row) => Math.max(length, row.ids.length), 1)
+  const ids = new Int32Array(rows.length * longest)
+  const weights = new Float32Array(rows.length * longest)
+  rows.forEach((row, index) => {
+    ids.set(row.ids, index * longest)
+    weights.set(row.weights, index * longest)
+  })
+  const dims = [rows.length, longest]
+  return {
+    ids: { type: 'int32' as const, data: ids, dims },
+    weights: { type: 'float32' as const, data: weights, dims },
+  }
 }

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { TollgateError } from '../errors.js'
+import { isTollgateError, TollgateError } from '../errors.js'
 import { existingContext } from './context.js'
 
 /** What a body may weigh when nobody said otherwise: 1 MiB. */
@@ -82,7 +82,8 @@ export function readBody(req: IncomingMessage, options: BodyOptions = {}): Promi
       } else chunks.push(chunk)
     }
     const onEnd = () => finish()
-    const onError = (cause: Error) => finish(gone(cause))
+    // `bodyLimit` refuses a chunked body through the stream.
+    const onError = (cause: Error) => finish(isTollgateError(cause) ? cause : gone(cause))
     const onClose = () => finish(gone())
     req.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
   })

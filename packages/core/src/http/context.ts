@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { TollgateError } from '../errors.js'
+import { type ErrorCode, TollgateError } from '../errors.js'
 import type { Principal } from '../principal.js'
 import type { Usage } from '../usage.js'
 import { onClose } from './observe.js'
@@ -60,6 +60,8 @@ export interface RequestContext {
   maxBodyBytes: number | undefined
   /** Written by `logging`. */
   log: Log | undefined
+  /** Why the request was refused or failed. Written by `middleware` and `endpoint` when they pass an error on, and by `writeError`. */
+  error: ErrorCode | undefined
 }
 
 const contextKey = Symbol.for('tollgate.context')
@@ -142,6 +144,7 @@ function createContext(req: IncomingMessage, res: ServerResponse): RequestContex
     cache: undefined,
     maxBodyBytes: undefined,
     log: undefined,
+    error: undefined,
     [abortKey]: (reason) => control().abort(reason),
   }
   ;(req as Carrier)[contextKey] = context

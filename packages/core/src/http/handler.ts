@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { STATUS_CODES } from 'node:http'
+import { isTollgateError } from '../errors.js'
 import { contextOf, type RequestContext } from './context.js'
 
 /** Hands on to the next handler; with an error, to the next error handler. */
@@ -28,10 +29,11 @@ export type Run = (context: RequestContext, req: IncomingMessage, res: ServerRes
 export function middleware(name: string, run: Run): Handler {
   return named(name, (req, res, next) => {
     let pending: void | Promise<void>
+    const context = contextOf(req, res)
     try {
-      pending = run(contextOf(req, res), req, res)
+      pending = run(context, req, res)
     } catch (error) {
-      next(asError(error))
+      fail(context, error, res, next)
       return
     }
     if (!isPromise(pending)) {
@@ -42,7 +44,7 @@ export function middleware(name: string, run: Run): Handler {
       () => {
         if (!answered(res)) next()
       },
-      (error: unknown) => next(asError(error)),
+      (error: unknown) => fail(context, error, res, next),
     )
   })
 }
@@ -52,11 +54,12 @@ export function middleware(name: string, run: Run): Handler {
  */
 export function endpoint(name: string, run: Run): Handler {
   return named(name, (req, res, next) => {
+    const context = contextOf(req, res)
     try {
-      const pending = run(contextOf(req, res), req, res)
-      if (isPromise(pending)) pending.then(undefined, (error: unknown) => next(asError(error)))
+      const pending = run(context, req, res)
+      if (isPromise(pending)) pending.then(undefined, (error: unknown) => fail(context, error, res, next))
     } catch (error) {
-      next(asError(error))
+      fail(context, error, res, next)
     }
   })
 }
@@ -123,6 +126,13 @@ function answered(res: ServerResponse): boolean {
 // Plain JavaScript may return anything: `(_context, _req, res) => res.end()` returns the response.
 function isPromise(value: unknown): value is Promise<void> {
   return typeof (value as Promise<void> | undefined)?.then === 'function'
+}
+
+// Marked here and not in the error handler, so that metrics and logs know the reason whatever error handler the host has.
+function fail(context: RequestContext, error: unknown, res: ServerResponse, next: Next): void {
+  // The first reason counts, and an error after the answer is none.
+  if (context.error === undefined && !res.writableEnded && isTollgateError(error)) context.error = error.code
+  next(asError(error))
 }
 
 // `next(undefined)` means "go on": a rejection without a reason must not become that.

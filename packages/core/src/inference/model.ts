@@ -1,5 +1,13 @@
 import type { Principal } from '../principal.js'
+import type { Usage } from '../usage.js'
 import type { Part, Result, Task, Tasks } from './task.js'
+
+/** Which model a call is sent to. */
+export interface DispatchTarget {
+  readonly provider: string
+  readonly model: string
+  readonly version?: string
+}
 
 /** What goes with every call: who, until when, and how to stop it. */
 export interface Call {
@@ -11,6 +19,22 @@ export interface Call {
   /** Larger is sooner. Default 0. */
   readonly priority?: number
   readonly requestId: string
+  /**
+   * Asked before each model the call is sent to; throw to refuse that model (no price, not allowed). Called by the service for the model
+   * it found, and by a wrapper that turns to another one.
+   */
+  readonly dispatching?: (target: DispatchTarget) => void | Promise<void>
+  /**
+   * Told what was used when a call ends without a result (the caller left, the deadline passed, the upstream broke off), so that such a
+   * call is paid for too. Called by the service, at most once a call, before the error is thrown.
+   */
+  readonly spent?: (usage: Usage) => void
+}
+
+/** The parts of one answer. To be iterated once. */
+export interface ModelStream<T extends Task = Task> extends AsyncIterable<Part<T>> {
+  /** What is known to be used by now: the upstream's own count if it has come, else counted and marked `estimated`. At any time. */
+  usageSoFar(): Usage
 }
 
 /** One version of one model, for one task. */
@@ -26,7 +50,9 @@ export interface Model<T extends Task = Task> {
    */
   run(input: Tasks[T]['input'], call: Call): Promise<Result<T>>
   /** Yields at least the end part. Returning early (`break`) stops the work. Absent where the task has no streams. */
-  stream?(input: Tasks[T]['input'], call: Call): AsyncIterable<Part<T>>
+  stream?(input: Tasks[T]['input'], call: Call): ModelStream<T>
+  /** What the input alone uses, for a run that was stopped before its result. Absent: nothing. */
+  inputUsage?(input: Tasks[T]['input']): Usage
 }
 
 /** What is known of a model besides how to run it. All of it may be shown to callers. */
@@ -40,4 +66,6 @@ export interface ModelInfo {
   readonly inputSchema?: Readonly<Record<string, unknown>>
   /** A sentence for people, for example that this model is for development only. */
   readonly description?: string
+  /** `owned_by` in lists of models. Default: the provider's name. */
+  readonly ownedBy?: string
 }

@@ -8,6 +8,8 @@ import type { Task } from './task.js'
  */
 export interface Provider {
   readonly name: string
+  /** It takes any model name (its upstream decides), so it is asked after all the others. */
+  readonly anyName?: boolean
   /** The model of that name for that task, or `undefined`. `version` names one of several; absent: the provider's newest. */
   model<T extends Task>(task: T, id: string, version?: string): Model<T> | undefined
   /** What it has, where that is known. */

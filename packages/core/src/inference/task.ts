@@ -68,15 +68,24 @@ export type GenerateChunk =
       readonly bytes: Uint8Array
     }
 
+/** {@link NativeRequest}, for embeddings. */
+export interface NativeEmbedRequest {
+  readonly dialect: 'openai-embeddings'
+  readonly body: Readonly<Record<string, unknown>>
+}
+
 export interface EmbedInput {
   /** Texts, or texts as token ids. */
   readonly inputs: ReadonlyArray<string | readonly number[]>
   readonly dimensions?: number
+  readonly native?: NativeEmbedRequest
 }
 
 export interface EmbedOutput {
   /** One per input, in their order. */
   readonly vectors: ReadonlyArray<Float32Array>
+  /** The answer's own bytes, when the provider spoke the dialect of `input.native` and kept to the encoding it asked for. */
+  readonly native?: { readonly dialect: NativeEmbedRequest['dialect']; readonly bytes: Uint8Array }
 }
 
 export interface PredictInput {

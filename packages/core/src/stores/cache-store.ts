@@ -5,6 +5,8 @@ export interface CacheEntry {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly body: Uint8Array
+  /** Which model the answer came from, so that a hit can say so. */
+  readonly target?: { readonly provider: string; readonly model: string; readonly version?: string }
   /** Milliseconds since the epoch. */
   readonly storedAt: number
   readonly expiresAt: number

@@ -17,7 +17,7 @@ export interface OpenAiUsage {
 export function usageFromOpenAi(usage: OpenAiUsage | null | undefined): Usage | undefined {
   if (usage === null || usage === undefined || typeof usage !== 'object') return undefined
   const prompt = usage.prompt_tokens
-  const completion = usage.completion_tokens ?? 0
+  const completion = isCount(prompt) ? completionOf(usage, prompt) : undefined
   if (!isCount(prompt) || !isCount(completion)) return undefined
   const cacheReadTokens = part(usage.prompt_tokens_details?.cached_tokens, prompt)
   const inputAudioTokens = part(usage.prompt_tokens_details?.audio_tokens, prompt - cacheReadTokens)
@@ -50,6 +50,18 @@ export function usageToOpenAi(
       audio_tokens: usage.outputAudioTokens ?? 0,
     },
   }
+}
+
+/**
+ * All output tokens. Some compatible servers leave them out, or report reasoning beside `completion_tokens` instead of within; the total
+ * tells.
+ */
+function completionOf(usage: OpenAiUsage, prompt: number): unknown {
+  const { completion_tokens: completion, total_tokens: total } = usage
+  if (completion === undefined || completion === null) return isCount(total) && total > prompt ? total - prompt : 0
+  const reasoning = usage.completion_tokens_details?.reasoning_tokens
+  if (!isCount(reasoning) || reasoning === 0 || total !== prompt + completion + reasoning) return completion
+  return completion + reasoning
 }
 
 function isCount(value: unknown): value is number {

@@ -1,0 +1,83 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { isTollgateError } from '@tollgate/core/errors'
+import { type Gate, makeGate } from './app.js'
+import { defaultModels, embeddedNames } from './models.js'
+import { hasUpstream, readSettings, type Settings, SettingsError } from './settings.js'
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+
+/** For people at the terminal; requests are logged as JSON lines. */
+const say = (text: string) => process.stdout.write(`${text}\n`)
+
+function start(): void {
+  if (existsSync('.env')) process.loadEnvFile('.env')
+  const settings = readSettings(process.env, embeddedNames)
+  const apiKey = settings.API_KEY ?? `tg_dev_${randomBytes(24).toString('base64url')}`
+  const jwtSecret = settings.JWT_SECRET ?? randomBytes(48).toString('base64url')
+  const gate = makeGate({ settings, version, apiKey, jwtSecret })
+  const server = createServer(gate.app)
+  // Streams may last as long as the request's own deadline; what this bounds is the arrival of a request.
+  server.requestTimeout = 120_000
+  server.once('error', (error: NodeJS.ErrnoException) => {
+    const mend = error.code === 'EADDRINUSE' ? `: port ${settings.PORT} is taken, set PORT to another one` : ''
+    process.stderr.write(`Cannot listen on ${settings.HOST}:${settings.PORT} (${error.code})${mend}\n`)
+    process.exit(1)
+  })
+  server.listen(settings.PORT, settings.HOST, () => {
+    const { port } = server.address() as AddressInfo
+    greet(
+      settings,
+      apiKey,
+      `http://${settings.HOST === '0.0.0.0' || settings.HOST === '::' ? 'localhost' : settings.HOST}:${port}`,
+    )
+  })
+  endOnSignals(server, gate, settings)
+}
+
+function greet(settings: Settings, apiKey: string, url: string): void {
+  const defaults = defaultModels(settings)
+  const upstream = hasUpstream(settings) ? (settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1') : 'none'
+  const ownKey = settings.API_KEY !== undefined
+  say(`Tollgate ${version} listens on ${url}`)
+  say(`  models     ${embeddedNames.join(', ')} (embedded); upstream: ${upstream}; default: ${defaults.generate}`)
+  say(
+    ownKey
+      ? '  API key    the one in API_KEY'
+      : `  API key    ${apiKey} (made for this start; set API_KEY to keep one)`,
+  )
+  // The operator's own key is not repeated, terminals are recorded: the shell puts it in, so that header is in double quotes.
+  const header = ownKey ? '"Authorization: Bearer $API_KEY"' : `'Authorization: Bearer ${apiKey}'`
+  const body = `'{"text": "Where is the train station?"}'`
+  say(`  try it:\n\ncurl -s ${url}/v1/predict -H ${header} -H 'Content-Type: application/json' -d ${body}\n`)
+}
+
+/** First signal: finish what is open, within the bound. Second signal: stop now. */
+function endOnSignals(server: Server, gate: Gate, settings: Settings): void {
+  let ending = false
+  const end = async (signal: string) => {
+    if (ending) process.exit(1)
+    ending = true
+    say(`${signal}: draining ${gate.draining.open} open requests, ${settings.DRAIN_SECONDS} s at most`)
+    gate.ready.draining = true
+    gate.draining.begin()
+    const idle = await gate.draining.idle(settings.DRAIN_SECONDS * 1000)
+    if (!idle) say(`${gate.draining.open} requests did not end in time and are cut`)
+    server.close()
+    server.closeAllConnections()
+    await gate.service.close()
+    gate.flush()
+    process.exit(0)
+  }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal))
+}
+
+try {
+  start()
+} catch (error) {
+  if (!(error instanceof SettingsError) && !isTollgateError(error, 'config_invalid')) throw error
+  process.stderr.write(`${error.message}\n`)
+  process.exit(1)
+}

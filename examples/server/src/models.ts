@@ -1,0 +1,51 @@
+import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
+import { type InferenceService, inferenceService } from '@tollgate/core/inference/service'
+import { echoProvider } from '@tollgate/core/providers/echo'
+import { openAiCompatible } from '@tollgate/core/providers/openai-compatible'
+import { embeddedModels, onnxProvider } from '@tollgate/onnx'
+import { hasUpstream, isOpenAi, type Settings } from './settings.js'
+
+/** Which model answers a request that names none. */
+export interface DefaultModels {
+  readonly generate: string
+  readonly embed: string
+  /** For `POST /v1/predict`, by the kind of input. */
+  readonly predict: { readonly text: string; readonly features: string }
+}
+
+/** Models that are there without an upstream, by name. */
+export const embeddedNames = ['echo', 'language-id', 'iris'] as const
+
+/** The default models by the settings: `MODEL_NAME` may name an embedded model of any task. */
+export function defaultModels(settings: Settings): DefaultModels {
+  const { MODEL_NAME: named, EMBEDDING_MODEL_NAME: embedding } = settings
+  const upstream = hasUpstream(settings)
+  const openAi = upstream && isOpenAi(settings.OPENAI_BASE_URL)
+  const predicts = named === 'language-id' || named === 'iris'
+  return {
+    generate: named !== undefined && !predicts ? named : openAi ? 'gpt-4o-mini' : 'echo',
+    embed: embedding ?? (openAi ? 'text-embedding-3-small' : 'echo'),
+    predict: { text: 'language-id', features: 'iris' },
+  }
+}
+
+/** The models of the server: the embedded ones, the development model, and the upstream if there is one. */
+export function makeService(settings: Settings): InferenceService {
+  const tokenizer = gptTokenizer()
+  const defaults = defaultModels(settings)
+  const upstream = hasUpstream(settings)
+    ? [
+        openAiCompatible({
+          name: isOpenAi(settings.OPENAI_BASE_URL) ? 'openai' : 'upstream',
+          baseUrl: settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1',
+          ...(settings.OPENAI_API_KEY === undefined ? {} : { apiKey: settings.OPENAI_API_KEY }),
+          tokenizer,
+        }),
+      ]
+    : []
+  return inferenceService({
+    providers: [onnxProvider({ models: embeddedModels() }), echoProvider({ tokenizer }), ...upstream],
+    defaultModels: { generate: defaults.generate, embed: defaults.embed },
+    timeoutMs: settings.REQUEST_TIMEOUT_SECONDS * 1000,
+  })
+}

@@ -1,0 +1,43 @@
+import type { Credentials } from './traffic.ts'
+
+/** A server that is measured. */
+export interface Subject {
+  readonly name: string
+  /** Its process, in `subjects/`. */
+  readonly file: string
+  readonly credentials: Credentials
+  readonly variables?: Readonly<Record<string, string>>
+}
+
+/** What everything is compared with: express.json, undici and nothing else. */
+export const base: Subject = { name: 'Express 5 proxy', file: 'subjects/express-bare.ts', credentials: 'none' }
+
+/** The packages that people assemble today, as their READMEs show. */
+export const assembled: Subject = {
+  name: 'Assembled stack',
+  file: 'subjects/peers-readme.ts',
+  credentials: 'jwt',
+}
+
+export const tuned: Subject = {
+  name: 'Assembled stack, tuned',
+  file: 'subjects/peers-tuned.ts',
+  credentials: 'jwt',
+}
+
+const tollgateExpress = 'subjects/tollgate-express.ts'
+const tollgateNode = 'subjects/tollgate-node.ts'
+
+/** Tollgate's full stack, the one the targets speak of. */
+export const tollgate: Subject = { name: 'Tollgate on Express, JWT', file: tollgateExpress, credentials: 'jwt' }
+
+/** All but the base, in the order of the table. */
+export const compared: readonly Subject[] = [
+  { name: 'node:http proxy', file: 'subjects/node-bare.ts', credentials: 'none' },
+  assembled,
+  tuned,
+  tollgate,
+  { name: 'Tollgate on Express, API key', file: tollgateExpress, credentials: 'api-key' },
+  { name: 'Tollgate on node:http, JWT', file: tollgateNode, credentials: 'jwt' },
+  { name: 'Tollgate on node:http, API key', file: tollgateNode, credentials: 'api-key' },
+]

@@ -1,0 +1,37 @@
+export type { Health, HealthModel } from '@tollgate/core/wire/health'
+export type { InferenceRequest, InferenceResponse } from '@tollgate/core/wire/inference'
+export type { ModelDetails, ModelListEntry, ModelVersion } from '@tollgate/core/wire/models'
+export type {
+  ChatChunk,
+  ChatContentPart,
+  ChatFinishReason,
+  ChatMessage,
+  ChatRequest,
+  ChatResponse,
+  ChatToolCall,
+} from '@tollgate/core/wire/openai-chat'
+export type { OpenAiUsage } from '@tollgate/core/wire/openai-usage'
+export type { BatchPrediction, PredictRequest, PredictResponse } from '@tollgate/core/wire/predict'
+export type { Problem } from '@tollgate/core/wire/problem'
+export type { ChatStream } from './chat-stream.js'
+export { type Chat, type Client, createClient } from './client.js'
+export type { EmbedRequest, EmbedResponse } from './embed.js'
+export {
+  AbortError,
+  ApiError,
+  type AttemptFailure,
+  type ClientError,
+  ConnectionError,
+  type FieldError,
+  isTollgateClientError,
+  ResponseError,
+  StreamError,
+  type StreamPartial,
+  TimeoutError,
+  TollgateClientError,
+  UsageError,
+} from './errors.js'
+export type { CallOptions, ClientOptions, Credentials, KyLike, RetryNotice } from './options.js'
+export type { PredictBatchItem, PredictBatchOptions, PredictBatchProgress } from './predict-batch.js'
+export type { RateLimit, RateLimitPolicy } from './rate-limit.js'
+export { type ResponseInfo, responseOf } from './response-info.js'

@@ -1,0 +1,41 @@
+import { parseRateLimit, type RateLimit } from './rate-limit.js'
+
+/** What is known of an answer besides its data. */
+export interface ResponseInfo {
+  readonly status: number
+  /** The id under which the server logged the request. */
+  readonly requestId: string | undefined
+  readonly rateLimit: RateLimit | undefined
+  /** How many requests the call took, this one included; replays after a new login are not counted. */
+  readonly attempts: number
+  readonly headers: Headers
+}
+
+export function describeResponse(response: Response, attempts: number): ResponseInfo {
+  const { status, headers } = response
+  return { status, requestId: requestIdOf(headers), rateLimit: parseRateLimit(headers), attempts, headers }
+}
+
+export function requestIdOf(headers: Headers): string | undefined {
+  return headers.get('x-request-id') ?? headers.get('request-id') ?? undefined
+}
+
+const infos = new WeakMap<object, ResponseInfo>()
+
+/** The data stays as the server sent it: what belongs to the answer around it is kept beside it. */
+export function rememberResponse<T extends object>(data: T, info: ResponseInfo): T {
+  infos.set(data, info)
+  return data
+}
+
+/**
+ * The answer that a result came with: request id, rate limits, headers, attempts. Takes whatever a method of the client resolved to; `undefined`
+ * for anything else, and for the array of `predictBatch`, which comes from many answers.
+ *
+ * @example
+ * const answer = await client.inference({ prompt })
+ * console.log(responseOf(answer)?.rateLimit?.policies[0]?.remaining)
+ */
+export function responseOf(result: object): ResponseInfo | undefined {
+  return infos.get(result)
+}

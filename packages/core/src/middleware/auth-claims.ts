@@ -1,0 +1,65 @@
+import type { JWTPayload } from 'jose'
+import { isPrincipalName } from '../principal.js'
+
+/** What of a principal a token decides. */
+export interface TokenIdentity {
+  readonly tenant: string
+  readonly subject: string
+  readonly tier?: string
+  readonly scopes?: readonly string[]
+}
+
+/** How the claims of one issuer are read. */
+export interface ClaimReading {
+  readonly issuer: string
+  /** Which tenants the issuer may speak for. */
+  readonly tenants: 'any' | 'own' | readonly string[]
+  /** Names of the claims. */
+  readonly claims: {
+    readonly tenant: string
+    readonly tier: string
+    /** Where scopes are looked for, in this order: a list, or one string with spaces between. */
+    readonly scopes: readonly string[]
+  }
+}
+
+/**
+ * Whom verified claims stand for; `undefined` if they stand for nobody.
+ *
+ * - `any`: the tenant claim as it is; without one, a tenant of the subject's own within the issuer, `<iss>|<sub>`.
+ * - `own`: never a tenant outside the issuer: `<iss>|<tenant claim, else sub>`.
+ * - a list: the tenant claim, which must be in it.
+ */
+export function identityOf(payload: JWTPayload, reading: ClaimReading): TokenIdentity | undefined {
+  const { issuer, tenants, claims } = reading
+  const subject = payload.sub
+  const claimed = payload[claims.tenant]
+  const tier = payload[claims.tier]
+  if (!isPrincipalName(subject)) return undefined
+  // A claim of another type is a mistake of the issuer's, not the absence of a claim.
+  if (claimed !== undefined && !isPrincipalName(claimed)) return undefined
+  if (tier !== undefined && !isPrincipalName(tier)) return undefined
+  const tenant = tenantOf(issuer, tenants, claimed, subject)
+  if (!isPrincipalName(tenant)) return undefined
+  return {
+    tenant,
+    subject,
+    scopes: scopesOf(payload, claims.scopes),
+    ...(tier === undefined ? undefined : { tier }),
+  }
+}
+
+function tenantOf(issuer: string, tenants: ClaimReading['tenants'], claimed: string | undefined, subject: string) {
+  if (tenants === 'own') return `${issuer}|${claimed ?? subject}`
+  if (tenants === 'any') return claimed ?? `${issuer}|${subject}`
+  return claimed !== undefined && tenants.includes(claimed) ? claimed : undefined
+}
+
+function scopesOf(payload: JWTPayload, names: readonly string[]): readonly string[] {
+  for (const name of names) {
+    const value = payload[name]
+    if (typeof value === 'string') return value.split(' ').filter((scope) => scope !== '')
+    if (Array.isArray(value)) return value.filter((scope) => typeof scope === 'string')
+  }
+  return []
+}

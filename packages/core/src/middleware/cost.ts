@@ -1,0 +1,112 @@
+import { z } from 'zod'
+import { checkedOptions, configInvalid, TollgateError } from '../errors.js'
+import type { RequestContext, Target } from '../http/context.js'
+import { type Handler, middleware } from '../http/handler.js'
+import { onDispatch, onUsage } from '../http/record-usage.js'
+import { costNanoUsd, formatUsd, parseUsd } from '../money.js'
+import { priceOverrides } from '../price-overrides.js'
+import { type PriceOverrides, type PriceTable, priceTable } from '../price-table.js'
+
+/**
+ * What to do with a model whose price nobody knows. `reject`: refuse before it is called. `allow`: let it pass; `costNanoUsd` stays
+ * `undefined`, never 0. `flatUsd`: bill this much for the request.
+ */
+export type UnknownPrice = 'reject' | 'allow' | { readonly flatUsd: string | number }
+
+export interface CostOptions {
+  /** Default: a `priceTable` with `overrides`. */
+  readonly prices?: PriceTable | undefined
+  /** Prices of your own, on top of the list. Not together with `prices`. */
+  readonly overrides?: PriceOverrides | undefined
+  /** Default `'reject'`. */
+  readonly unknownPrice?: UnknownPrice | undefined
+  /** Tell the caller in `X-Tollgate-Cost-Usd`, where the cost is known before the headers go out. Default true. */
+  readonly headers?: boolean | undefined
+}
+
+const costOptions = z.strictObject({
+  prices: z
+    .custom<PriceTable>((value) => typeof (value as PriceTable | undefined)?.price === 'function', 'a price table')
+    .optional(),
+  overrides: priceOverrides.optional(),
+  unknownPrice: z
+    .union([z.enum(['reject', 'allow']), z.strictObject({ flatUsd: z.union([z.string(), z.number()]) })])
+    .default('reject'),
+  headers: z.boolean().default(true),
+})
+
+/** After so many models without a price, further ones are no longer warned of. */
+const mostWarnings = 1_000
+
+/**
+ * Turns recorded usage into money at once: a route can put `context.costNanoUsd` into its answer. Refuses a call to a model without a
+ * price before it goes out. An answer from the cache costs 0.
+ *
+ * Reads `usage`, `target`, `cache`, `log`; writes `costNanoUsd` (whole nano-USD).
+ *
+ * @throws TollgateError `price_unknown` where a target is about to be dispatched; `config_invalid` for wrong options
+ * @example
+ * app.use(cost({ overrides: { 'onnx/*': { free: true } }, unknownPrice: { flatUsd: '0.01' } }))
+ */
+export function cost(options: CostOptions = {}): Handler {
+  const checked = checkedOptions('cost', costOptions, options)
+  if (checked.prices !== undefined && checked.overrides !== undefined) {
+    throw configInvalid('cost: give prices or overrides, not both; priceTable({ overrides }) takes them together.')
+  }
+  const { unknownPrice, headers } = checked
+  const prices = checked.prices ?? priceTable({ overrides: checked.overrides })
+  const flatNanoUsd = typeof unknownPrice === 'object' ? parseUsd(unknownPrice.flatUsd) : undefined
+  const warned = new Set<string>()
+
+  const warnOnce = (context: RequestContext, target: Target) => {
+    const name = nameOf(target)
+    if (warned.has(name) || warned.size >= mostWarnings) return
+    warned.add(name)
+    const then =
+      flatNanoUsd === undefined ? 'its cost is unknown' : `each request is billed ${formatUsd(flatNanoUsd)} USD`
+    const message = `No price is known for ${name}: ${then}. Add it to the overrides of cost().`
+    if (context.log === undefined) process.emitWarning(message, 'TollgateWarning')
+    else context.log.warn({ provider: target.provider, model: target.model }, message)
+  }
+
+  const refuseUnpriced = (context: RequestContext, target: Target) => {
+    if (prices.price(target) !== undefined) return
+    if (unknownPrice === 'reject') {
+      throw new TollgateError('price_unknown', `No price is known for ${nameOf(target)}, so it was not called.`)
+    }
+    warnOnce(context, target)
+  }
+
+  return middleware('cost', (context, _req, res) => {
+    let dispatched: Target | undefined
+    onDispatch(context, (_context, target) => {
+      dispatched = target
+      refuseUnpriced(context, target)
+    })
+    onUsage(context, () => {
+      const nanoUsd = costOf(context, dispatched)
+      context.costNanoUsd = nanoUsd
+      if (headers && nanoUsd !== undefined && !res.headersSent) res.setHeader('x-tollgate-cost-usd', formatUsd(nanoUsd))
+    })
+  })
+
+  function costOf(context: RequestContext, dispatched: Target | undefined): number | undefined {
+    const { usage, target } = context
+    if (usage === undefined || target === undefined) return undefined
+    if (context.cache === 'hit' || context.cache === 'collapsed') return 0
+    // A handler that names no provider means the one it was let through with: a local `gpt-4o` must not become OpenAI's.
+    const named =
+      target.provider === '' && dispatched !== undefined ? { ...target, provider: dispatched.provider } : target
+    // The model that answered is priced; where the list does not know its dated name, the one that was asked for.
+    const price =
+      prices.price(named, usage) ??
+      (dispatched?.provider === named.provider ? prices.price(dispatched, usage) : undefined)
+    if (price !== undefined) return costNanoUsd(usage, price)
+    warnOnce(context, named)
+    return flatNanoUsd
+  }
+}
+
+function nameOf({ provider, model }: Target): string {
+  return provider === '' ? `'${model}'` : `'${provider}/${model}'`
+}

@@ -1,0 +1,168 @@
+import type { IncomingMessage } from 'node:http'
+import { z } from 'zod'
+import { checkedOptions } from '../errors.js'
+import type { CacheOutcome, RequestContext } from '../http/context.js'
+import { type Handler, middleware } from '../http/handler.js'
+import { onEnd, type RequestEnd } from '../http/observe.js'
+import { pathOf, routeMatcher, routeTemplate } from '../http/route-template.js'
+import { metricsInstruments } from './metrics-instruments.js'
+import type { MetricsRegistry } from './metrics-registry.js'
+import { prometheusRegistry } from './prometheus-registry.js'
+
+/** Options of {@link metrics}. */
+export interface MetricsOptions {
+  /** Default: a `prometheusRegistry()` of its own, to be had as `.registry` of the handler. */
+  readonly registry?: MetricsRegistry
+  /** Begins the names that no standard gives. Default `tollgate_`. */
+  readonly prefix?: string
+  /**
+   * Templates of your routes (`/v1/models/{name}`), for requests that are answered before their route is known (an early 401) and for hosts that do
+   * not tell it. Or a function that names the route; what it returns must come from a small set.
+   */
+  readonly routes?: readonly string[] | ((req: IncomingMessage) => string | undefined)
+  /** Upper bounds of the duration histogram, ascending, seconds. Default 0.005 to 300. */
+  readonly bucketsSeconds?: readonly number[]
+  /** The most routes that get a label of their own; later ones share `_other`. Default 200. */
+  readonly maxRoutes?: number
+  /** The most models that get a label of their own; later ones share `_other`. Default 100. */
+  readonly maxModels?: number
+}
+
+/** The middleware, and the registry it writes to. */
+export interface Metrics extends Handler {
+  readonly registry: MetricsRegistry
+}
+
+// OpenTelemetry's bounds for HTTP servers end at 10 s; an answer of a language model may take minutes.
+const defaultBuckets = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 120, 300]
+
+const optionsSchema = z.strictObject({
+  registry: z
+    .custom<MetricsRegistry>((value) => typeof (value as MetricsRegistry | null)?.counter === 'function', 'a registry')
+    .optional(),
+  prefix: z
+    .string()
+    .regex(/^(?:[a-zA-Z_:][a-zA-Z0-9_:]*)?$/, 'letters, digits and _')
+    .default('tollgate_'),
+  routes: z
+    .union([
+      z.array(z.string().startsWith('/')).readonly(),
+      z.custom<(req: IncomingMessage) => string | undefined>((value) => typeof value === 'function', 'a function'),
+    ])
+    .default([]),
+  bucketsSeconds: z
+    .array(z.number().positive())
+    .min(1)
+    .refine((bounds) => bounds.every((bound, index) => index === 0 || bound > (bounds[index - 1] ?? 0)), 'must ascend')
+    .readonly()
+    .default(defaultBuckets),
+  maxRoutes: z.int().min(1).default(200),
+  maxModels: z.int().min(1).default(100),
+})
+
+/** The route label of a request that no route took. */
+export const unmatchedRoute = '(unmatched)'
+const other = '_other'
+// OpenTelemetry's list; the rest is `_OTHER`.
+const knownMethods: ReadonlySet<string> = new Set([
+  'CONNECT',
+  'DELETE',
+  'GET',
+  'HEAD',
+  'OPTIONS',
+  'PATCH',
+  'POST',
+  'PUT',
+  'QUERY',
+  'TRACE',
+])
+const observedKey = Symbol.for('tollgate.metrics.observed')
+
+/**
+ * Counts and times every request. Mount it first, so that it sees what the others refuse.
+ *
+ * Labels come from closed sets only: the template of the route (never a path), the method, the status, codes of the error catalogue, and models that
+ * have answered. No key, user or tenant.
+ *
+ * Reads the slots `route`, `error`, `target`, `usage`, `upstreamMs`, `costNanoUsd`, `cache` when the request has ended; writes none, throws
+ * nothing while a request runs.
+ *
+ * @example
+ * const observed = metrics()
+ * app.use(observed)
+ * app.get('/metrics', metricsRoute({ registry: observed.registry }))
+ * @throws TollgateError `config_invalid` for wrong options
+ */
+export function metrics(options: MetricsOptions = {}): Metrics {
+  const checked = checkedOptions('metrics', optionsSchema, options)
+  const registry = checked.registry ?? prometheusRegistry()
+  const instruments = metricsInstruments(registry, checked.prefix, checked.bucketsSeconds)
+  const { routes } = checked
+  const nameRoute = typeof routes === 'function' ? routes : matchPath(routes)
+  const boundedRoute = bounded(checked.maxRoutes)
+  const boundedModel = bounded(checked.maxModels)
+  const boundedProvider = bounded(checked.maxModels)
+
+  const record = (context: RequestContext, req: IncomingMessage, method: string, end: RequestEnd): void => {
+    const route = boundedRoute(routeTemplate(context, req) ?? nameRoute(req) ?? unmatchedRoute)
+    // OpenTelemetry: a status is told if one was sent. 499 is a word of logs.
+    const status = end.status === 499 && end.aborted ? '' : String(end.status)
+    const durationMs = end.endedAt - context.startedAt
+    instruments.request(method, route, status, end.aborted ? 'aborted' : 'completed', durationMs / 1000)
+    if (context.error !== undefined) instruments.error(context.error)
+    if (context.cache !== undefined) instruments.cache(context.cache satisfies CacheOutcome)
+    if (context.upstreamMs !== undefined) instruments.overhead(Math.max(0, durationMs - context.upstreamMs) / 1000)
+    // Usage comes with an answer, so the model exists: a name that a caller made up never gets here.
+    if (context.usage !== undefined && context.target !== undefined) {
+      const { provider, model } = context.target
+      instruments.usage(
+        boundedProvider(provider),
+        boundedModel(model),
+        context.usage,
+        context.costNanoUsd,
+        context.upstreamMs,
+      )
+    }
+  }
+
+  const handler = middleware('metrics', (context, req, res) => {
+    if (!firstTime(context, registry)) return
+    const method = req.method !== undefined && knownMethods.has(req.method) ? req.method : '_OTHER'
+    const active = instruments.active(method)
+    active.add(1)
+    onEnd(req, res, (end) => {
+      active.add(-1)
+      record(context, req, method, end)
+    })
+  })
+  return Object.assign(handler, { registry })
+}
+
+// Mounted twice (on the app and on a router), a request still counts once.
+function firstTime(context: RequestContext, registry: MetricsRegistry): boolean {
+  const observed = context as RequestContext & { [observedKey]?: MetricsRegistry[] }
+  const by = observed[observedKey]
+  if (by === undefined) observed[observedKey] = [registry]
+  else if (by.includes(registry)) return false
+  else by.push(registry)
+  return true
+}
+
+function matchPath(templates: readonly string[]): (req: IncomingMessage) => string | undefined {
+  if (templates.length === 0) return () => undefined
+  const match = routeMatcher(templates)
+  return (req) => match(pathOf(req))
+}
+
+/** Lets the first `max` values through, without line breaks; the rest become `_other`. */
+function bounded(max: number): (value: string) => string {
+  const known = new Map<string, string>()
+  return (value) => {
+    const label = known.get(value)
+    if (label !== undefined) return label
+    if (known.size >= max) return other
+    const made = value.replace(/\s/g, '_')
+    known.set(value, made)
+    return made
+  }
+}

@@ -1,0 +1,34 @@
+import type { EmbedInput, GenerateInput, GenerateOutput } from '../inference/task.js'
+import { countChatTokens, type Tokenizer } from '../tokenizer.js'
+
+/** For providers that were given no tokenizer: about right for English, and never nothing for something. */
+export const byteTokenizer: Tokenizer = {
+  name: 'utf8-bytes/4',
+  count: (text) => Math.ceil(Buffer.byteLength(text) / 4),
+}
+
+/** The tokens of a prompt as a chat model sees it: messages and the definitions of tools. An estimate. */
+export function countPrompt({ native, messages }: GenerateInput, tokenizer: Tokenizer): number {
+  const { tools, functions, response_format: format } = native?.body ?? {}
+  const definitions = [tools, functions, format].flat().filter((each) => each !== undefined && each !== null)
+  return countChatTokens(tokenizer, messages, definitions)
+}
+
+/** The tokens of an answer. An estimate. */
+export function countAnswer(
+  { text, toolCalls }: Pick<GenerateOutput, 'text' | 'toolCalls'>,
+  tokenizer: Tokenizer,
+): number {
+  return toolCalls.reduce(
+    (tokens, call) => tokens + tokenizer.count(call.name) + tokenizer.count(call.arguments),
+    tokenizer.count(text),
+  )
+}
+
+/** The tokens of what is to be embedded; exact for inputs that are tokens already. */
+export function countInputs({ inputs }: EmbedInput, tokenizer: Tokenizer): number {
+  return inputs.reduce(
+    (tokens, input) => tokens + (typeof input === 'string' ? tokenizer.count(input) : input.length),
+    0,
+  )
+}

@@ -1,0 +1,179 @@
+import { createHash } from 'node:crypto'
+import { setImmediate, setTimeout } from 'node:timers/promises'
+import { z } from 'zod'
+import { checkedOptions, TollgateError } from '../errors.js'
+import { abortError } from '../inference/call.js'
+import type { Call, Model, ModelInfo, ModelStream } from '../inference/model.js'
+import type { Provider } from '../inference/provider.js'
+import type { EmbedInput, GenerateInput, GenerateOutput, Part, Task } from '../inference/task.js'
+import type { Tokenizer } from '../tokenizer.js'
+import type { Usage } from '../usage.js'
+import { countInputs } from './count-tokens.js'
+
+export interface EchoProviderOptions {
+  /** Counts the tokens it answers for: what it reports is its own true count. */
+  readonly tokenizer: Tokenizer
+  /** Milliseconds before each word of a stream, to see it stream. Default 0. */
+  readonly wordDelayMs?: number
+  /** Numbers in an embedding, unless the caller asks for another count. Default 256. */
+  readonly dimensions?: number
+}
+
+const optionsSchema = z.strictObject({
+  tokenizer: z.custom<Tokenizer>(
+    (value) => typeof (value as Tokenizer | undefined)?.count === 'function',
+    'must be a Tokenizer',
+  ),
+  wordDelayMs: z.int().min(0).max(60_000).optional(),
+  dimensions: z.int().min(1).max(100_000).optional(),
+})
+
+const maxDimensions = 100_000
+/** Without a delay, so many words go out before others get their turn. */
+const wordsPerTurn = 32
+
+const info = {
+  id: 'echo',
+  ownedBy: 'tollgate-development',
+  description: 'For development only: no AI. Generation repeats the last user message; embeddings are hashed words.',
+} as const
+
+/**
+ * The development provider: one model, `echo`, that needs no key and no network. It streams the last user message back word by word,
+ * with true token counts and the most tokens to write respected, so that everything around a model can be built and tested. Its
+ * embeddings are hashed bags of words: texts that share words are near each other, and that is all. It never calls tools.
+ *
+ * @throws TollgateError `config_invalid`; its models `invalid_request` for more than one answer (`n`)
+ * @example echoProvider({ tokenizer: gptTokenizer() })
+ */
+export function echoProvider(options: EchoProviderOptions): Provider {
+  const { tokenizer, wordDelayMs = 0, dimensions = 256 } = checkedOptions('echoProvider', optionsSchema, options)
+  const generate = echoGenerate(tokenizer, wordDelayMs)
+  const embed = echoEmbed(tokenizer, dimensions)
+  return {
+    name: 'echo',
+    model: <T extends Task>(task: T, id: string, version?: string) => {
+      if (id !== info.id || version !== undefined) return undefined
+      const model: Model | undefined = task === 'generate' ? generate : task === 'embed' ? embed : undefined
+      return model as Model as Model<T> | undefined
+    },
+    list: () =>
+      Promise.resolve<ModelInfo[]>([
+        { ...info, task: 'generate' },
+        { ...info, task: 'embed' },
+      ]),
+  }
+}
+
+function echoGenerate(tokenizer: Tokenizer, wordDelayMs: number): Model<'generate'> {
+  const promptUsage = (input: GenerateInput): Usage => ({
+    inputTokens: input.messages.reduce((tokens, { content }) => tokens + tokenizer.count(textOf(content)), 0),
+    outputTokens: 0,
+    estimated: false,
+  })
+  const answer = (input: GenerateInput): Omit<GenerateOutput, 'toolCalls'> => {
+    const n = input.native?.body['n']
+    if (typeof n === 'number' && n > 1) {
+      const errors = [{ path: 'n', message: 'must be 1: the model echo gives one answer' }]
+      throw new TollgateError('invalid_request', 'The model echo gives one answer: leave n out.', { errors })
+    }
+    const said = input.messages.findLast(({ role }) => role === 'user')
+    const whole = said === undefined ? '' : textOf(said.content)
+    const text = firstTokens(whole, input.maxOutputTokens, tokenizer)
+    return { text, finishReason: text.length < whole.length ? 'length' : 'stop' }
+  }
+
+  return {
+    task: 'generate',
+    provider: 'echo',
+    id: info.id,
+    async run(input, call) {
+      if (call.signal.aborted) throw abortError(call.signal)
+      const { text, finishReason } = answer(input)
+      const usage = { ...promptUsage(input), outputTokens: tokenizer.count(text) }
+      return { output: { text, toolCalls: [], finishReason }, usage }
+    },
+    stream(input, call): ModelStream<'generate'> {
+      let sent = ''
+      async function* parts(): AsyncGenerator<Part<'generate'>> {
+        const { text, finishReason } = answer(input)
+        let words = 0
+        for (const [word] of text.matchAll(/\S*\s*/g)) {
+          if (word === '') break
+          await turn(call, wordDelayMs, words)
+          words += 1
+          sent += word
+          yield { type: 'text', text: word }
+        }
+        yield { type: 'end', finishReason, usage: usageSoFar() }
+      }
+      const usageSoFar = () => ({ ...promptUsage(input), outputTokens: tokenizer.count(sent) })
+      return { usageSoFar, [Symbol.asyncIterator]: parts }
+    },
+    inputUsage: promptUsage,
+  }
+}
+
+async function turn(call: Call, delayMs: number, words: number): Promise<void> {
+  try {
+    if (delayMs > 0) await setTimeout(delayMs, undefined, { signal: call.signal })
+    else if (words % wordsPerTurn === wordsPerTurn - 1) await setImmediate()
+  } catch {
+    // The wait was aborted, which is told below.
+  }
+  if (call.signal.aborted) throw abortError(call.signal)
+}
+
+function textOf(content: GenerateInput['messages'][number]['content']): string {
+  if (typeof content === 'string') return content
+  return content.map((part) => (part.type === 'text' ? part.text : '')).join('')
+}
+
+/** The longest beginning of a text that has no more than so many tokens, in whole characters. */
+function firstTokens(text: string, most: number | undefined, tokenizer: Tokenizer): string {
+  if (most === undefined || tokenizer.count(text) <= most) return text
+  const characters = Array.from(text)
+  let fits = 0
+  let over = characters.length
+  while (over - fits > 1) {
+    const middle = (fits + over) >> 1
+    if (tokenizer.count(characters.slice(0, middle).join('')) <= most) fits = middle
+    else over = middle
+  }
+  return characters.slice(0, fits).join('')
+}
+
+function echoEmbed(tokenizer: Tokenizer, defaultDimensions: number): Model<'embed'> {
+  const usage = (input: EmbedInput): Usage => ({
+    inputTokens: countInputs(input, tokenizer),
+    outputTokens: 0,
+    estimated: false,
+  })
+  return {
+    task: 'embed',
+    provider: 'echo',
+    id: info.id,
+    async run(input) {
+      const dimensions = Math.min(input.dimensions ?? defaultDimensions, maxDimensions)
+      return { output: { vectors: input.inputs.map((each) => hashedWords(each, dimensions)) }, usage: usage(input) }
+    },
+    inputUsage: usage,
+  }
+}
+
+/** Feature hashing: each word adds or takes one at a place that its hash gives; then to unit length. */
+function hashedWords(input: string | readonly number[], dimensions: number): Float32Array {
+  const vector = new Float32Array(dimensions)
+  const words =
+    typeof input === 'string' ? (input.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [input]) : input.map(String)
+  for (const word of words) {
+    const hash = createHash('sha256').update(word).digest()
+    const place = hash.readUInt32LE(0) % dimensions
+    vector[place] = (vector[place] ?? 0) + ((hash[4] ?? 0) % 2 === 0 ? 1 : -1)
+  }
+  const length = Math.sqrt(vector.reduce((sum, number) => sum + number * number, 0))
+  // Words may cancel each other out; a unit vector is promised all the same.
+  if (length === 0) vector[0] = 1
+  else for (let index = 0; index < dimensions; index += 1) vector[index] = (vector[index] ?? 0) / length
+  return vector
+}

@@ -1,0 +1,119 @@
+import { TollgateError } from '../errors.js'
+import type { UpstreamResponse } from './http-exchange.js'
+import type { Upstream } from './http-kit.js'
+import { answerError } from './upstream-errors.js'
+
+/** An error answer beyond this is no message. */
+const maxErrorBytes = 65_536
+
+/**
+ * The JSON of a successful answer, with its bytes.
+ *
+ * @throws TollgateError for any status but 2xx, an `error` in a 200, another content type, and what is not JSON
+ */
+export async function jsonAnswer(
+  upstream: Upstream,
+  response: UpstreamResponse,
+): Promise<{ bytes: Buffer; json: object }> {
+  await requireSuccess(upstream, response, isJson, 'JSON')
+  const bytes = await response.bytes()
+  const json = parsed(bytes.toString('utf8'))
+  if (typeof json !== 'object' || json === null) {
+    throw new TollgateError(
+      'upstream_invalid',
+      `The upstream ${upstream.name} answered with something that is not JSON.`,
+    )
+  }
+  const { error } = json as { error?: unknown }
+  if (error !== undefined && error !== null) throw errorInSuccess(upstream, error)
+  return { bytes, json }
+}
+
+/**
+ * Throws unless the answer is a 2xx of the wanted content type, unencoded. The body is then closed.
+ */
+export async function requireSuccess(
+  upstream: Upstream,
+  response: UpstreamResponse,
+  wanted: (contentType: string) => boolean,
+  what: string,
+): Promise<void> {
+  const { status, headers } = response
+  const contentType = headers['content-type'] ?? ''
+  const encoding = headers['content-encoding']
+  if (status >= 200 && status < 300) {
+    if (wanted(contentType) && (encoding === undefined || encoding === 'identity')) return
+    const beginning = await beginningOf(response)
+    const json = isJson(contentType) ? parsed(beginning) : undefined
+    const { error } = (json ?? {}) as { error?: unknown }
+    if (error !== undefined && error !== null) throw errorInSuccess(upstream, error)
+    const cause = new Error(`content-type ${contentType}: ${upstream.presentable(beginning).slice(0, 200)}`)
+    throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} did not answer with ${what}.`, { cause })
+  }
+  const body = parsed(await beginningOf(response))
+  throw answerError(upstream.name, { status, headers, ...errorFields(upstream, errorObject(body)) })
+}
+
+/** The error of an `error` object that came with a 200: in the body, or as an event of a stream. */
+export function errorInSuccess(upstream: Upstream, error: unknown): TollgateError {
+  const fields = errorFields(upstream, error)
+  const kind = `${fields.type ?? ''} ${fields.code ?? ''}`
+  // Routers of models send the status that they would have answered with.
+  const status = Number(fields.code)
+  if (status >= 400 && status <= 599) return answerError(upstream.name, { status, headers: {}, ...fields })
+  if (kind.includes('rate_limit')) return answerError(upstream.name, { status: 429, headers: {}, ...fields })
+  if (kind.includes('invalid_request') || kind.includes('context_length')) {
+    return answerError(upstream.name, { status: 400, headers: {}, ...fields })
+  }
+  const cause = new Error(`${upstream.name} sent an error: ${fields.message ?? 'no message'}`)
+  return new TollgateError('upstream_failed', `The upstream ${upstream.name} broke off with an error.`, { cause })
+}
+
+export function isEventStream(contentType: string): boolean {
+  return /^\s*text\/event-stream\s*(;|$)/i.test(contentType)
+}
+
+function isJson(contentType: string): boolean {
+  return /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(contentType)
+}
+
+// `{ error: {…} }` as OpenAI has it; bare, or `detail`, as seen from servers that speak its API.
+function errorObject(body: unknown): unknown {
+  const { error, message, detail } = (body ?? {}) as { error?: unknown; message?: unknown; detail?: unknown }
+  return error ?? (message === undefined ? detail : body)
+}
+
+function errorFields(upstream: Upstream, error: unknown): { message?: string; code?: string; type?: string } {
+  if (typeof error === 'string') return { message: upstream.presentable(error) }
+  if (typeof error !== 'object' || error === null) return {}
+  const { message, code, type } = error as { message?: unknown; code?: unknown; type?: unknown }
+  return {
+    ...(typeof message === 'string' ? { message: upstream.presentable(message) } : {}),
+    ...(typeof code === 'string' || typeof code === 'number' ? { code: String(code) } : {}),
+    ...(typeof type === 'string' ? { type } : {}),
+  }
+}
+
+async function beginningOf(response: UpstreamResponse): Promise<string> {
+  const chunks: Buffer[] = []
+  let length = 0
+  try {
+    for (let chunk = await response.read(); chunk !== undefined; chunk = await response.read()) {
+      chunks.push(chunk)
+      length += chunk.length
+      if (length > maxErrorBytes) break
+    }
+  } catch {
+    // The head has said what matters.
+  }
+  response.destroy()
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

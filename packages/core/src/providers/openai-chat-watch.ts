@@ -1,0 +1,219 @@
+import { TollgateError } from '../errors.js'
+import type { FinishReason, GenerateChunk } from '../inference/task.js'
+import type { Usage } from '../usage.js'
+import { type OpenAiUsage, usageFromOpenAi } from '../wire/openai-usage.js'
+import type { Upstream } from './http-kit.js'
+import { errorInSuccess } from './openai-answer.js'
+import { finishReason } from './openai-chat.js'
+import { parseEvents, splitEvents } from './sse-decoder.js'
+
+/** What is learnt of a chat stream while its events pass. */
+export interface ChatWatch {
+  /** Events to hand on as they are; `undefined` if none of these is for the caller. */
+  relay(whole: Buffer): Buffer | undefined
+  /** The same events in our own words. */
+  decode(whole: Buffer): GenerateChunk[]
+  /** `[DONE]` has come. */
+  readonly done: boolean
+  /** Every choice has said why it ended, or `[DONE]` has come: nothing is missing. */
+  readonly complete: boolean
+  readonly finishReason: FinishReason
+  /** The upstream's own count, if it has come. */
+  readonly usage: Usage | undefined
+  /** All that the model has written so far, for counting. */
+  written(): string
+}
+
+/** What is read of an event. Everything in it is the upstream's word, so nothing is taken for granted. */
+interface ChunkEvent {
+  error?: unknown
+  usage?: OpenAiUsage | null
+  choices?: unknown
+}
+
+interface ChunkChoice {
+  index?: unknown
+  finish_reason?: unknown
+  delta?: Record<string, unknown> | null
+}
+
+/**
+ * The events that have to be parsed: with an error, a usage or a finish reason that is not null, and the terminal one. Within a string of
+ * JSON a quote is escaped, so text that a model writes cannot look like such a key; at worst it costs a parse.
+ */
+const worthParsing = /"(?:error|usage|finish_reason)"\s*:\s*[^n\s]|\[DONE\]/
+
+/** Relayed events are kept until there are so many bytes of them; then what was written is taken out, and they are let go. */
+const backlogBytes = 32_768
+
+const writtenFields = ['content', 'refusal', 'reasoning_content', 'reasoning'] as const
+
+/**
+ * @param choices how many answers were asked for
+ * @param dropUsage is the usage event ours alone, because the caller did not ask for it?
+ */
+export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolean): ChatWatch {
+  let done = false
+  let usage: Usage | undefined
+  let reason: FinishReason = 'stop'
+  const finished = new Set<unknown>()
+  let text = ''
+  // Latin-1, a character for a byte: halves the memory, and regular expressions and `indexOf` need no decoding.
+  let backlog = ''
+
+  const invalid = (message: string) =>
+    new TollgateError('upstream_invalid', `The upstream ${upstream.name} ${message}.`)
+
+  /** Learns from one event; `undefined` if it was the terminal one. */
+  const learn = (data: string, event: string): ChunkEvent | undefined => {
+    if (data === '[DONE]') {
+      done = true
+      return undefined
+    }
+    const chunk = parseChunk(data)
+    if (chunk === undefined) throw invalid('sent an event that is not a JSON object')
+    if (event === 'error' || (chunk.error !== undefined && chunk.error !== null)) {
+      throw errorInSuccess(upstream, chunk.error ?? chunk)
+    }
+    usage = usageFromOpenAi(chunk.usage) ?? usage
+    for (const choice of choicesOf(chunk)) {
+      if (choice.finish_reason === undefined || choice.finish_reason === null) continue
+      finished.add(choice.index ?? 0)
+      reason = finishReason(choice.finish_reason)
+    }
+    return chunk
+  }
+  const collapse = () => {
+    const bytes = Buffer.from(backlog, 'latin1')
+    backlog = ''
+    for (const { data } of parseEvents(bytes)) {
+      const chunk = parseChunk(data)
+      if (chunk !== undefined) text += writtenIn(chunk)
+    }
+  }
+
+  return {
+    relay(whole) {
+      const seen = whole.toString('latin1')
+      if (isPlain(seen) && !worthParsing.test(seen)) {
+        backlog += seen
+        if (backlog.length > backlogBytes) collapse()
+        return whole
+      }
+      const relayed: Buffer[] = []
+      for (const bytes of splitEvents(whole)) {
+        let wanted = true
+        for (const { data, event } of parseEvents(bytes)) {
+          const chunk = learn(data, event)
+          if (chunk !== undefined) text += writtenIn(chunk)
+          wanted = chunk !== undefined && !(dropUsage && isUsageEvent(chunk))
+        }
+        if (wanted) relayed.push(bytes)
+        if (done) break
+      }
+      if (relayed.length === 0) return undefined
+      return relayed.length === 1 ? relayed[0] : Buffer.concat(relayed)
+    },
+    decode(whole) {
+      const chunks: GenerateChunk[] = []
+      for (const { data, event } of parseEvents(whole)) {
+        const chunk = learn(data, event)
+        if (chunk === undefined) break
+        text += writtenIn(chunk)
+        chunks.push(...chunksOf(chunk))
+      }
+      return chunks
+    },
+    get done() {
+      return done
+    },
+    get complete() {
+      return done || finished.size >= choices
+    },
+    get finishReason() {
+      return reason
+    },
+    get usage() {
+      return usage
+    },
+    written() {
+      if (backlog !== '') collapse()
+      return text
+    },
+  }
+}
+
+/** Are these nothing but events of one JSON object each, as OpenAI frames them? */
+function isPlain(seen: string): boolean {
+  for (let from = 0; from < seen.length; ) {
+    const to = seen.indexOf('\n\n', from)
+    if (to === -1 || !seen.startsWith('data: {', from) || seen.charCodeAt(to - 1) !== 125) return false
+    from = to + 2
+  }
+  return true
+}
+
+function parseChunk(data: string): ChunkEvent | undefined {
+  try {
+    const json: unknown = JSON.parse(data)
+    return typeof json === 'object' && json !== null ? json : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function choicesOf({ choices }: ChunkEvent): ChunkChoice[] {
+  return Array.isArray(choices) ? choices.filter((choice) => typeof choice === 'object' && choice !== null) : []
+}
+
+function isUsageEvent({ choices, usage }: ChunkEvent): boolean {
+  return Array.isArray(choices) && choices.length === 0 && typeof usage === 'object' && usage !== null
+}
+
+interface ToolDelta {
+  index?: unknown
+  id?: unknown
+  function?: { name?: unknown; arguments?: unknown } | null
+}
+
+function toolDeltasOf(choice: ChunkChoice): ToolDelta[] {
+  const calls = choice.delta?.['tool_calls']
+  return Array.isArray(calls) ? calls.filter((call) => typeof call === 'object' && call !== null) : []
+}
+
+function writtenIn(chunk: ChunkEvent): string {
+  let text = ''
+  for (const choice of choicesOf(chunk)) {
+    for (const field of writtenFields) {
+      const piece = choice.delta?.[field]
+      if (typeof piece === 'string') text += piece
+    }
+    for (const { function: called } of toolDeltasOf(choice)) {
+      if (typeof called?.name === 'string') text += called.name
+      if (typeof called?.arguments === 'string') text += called.arguments
+    }
+  }
+  return text
+}
+
+/** The first choice's news: only a caller's own body can ask for more than one. */
+function chunksOf(chunk: ChunkEvent): GenerateChunk[] {
+  const chunks: GenerateChunk[] = []
+  for (const choice of choicesOf(chunk)) {
+    if ((choice.index ?? 0) !== 0) continue
+    for (const field of ['content', 'refusal']) {
+      const piece = choice.delta?.[field]
+      if (typeof piece === 'string' && piece !== '') chunks.push({ type: 'text', text: piece })
+    }
+    for (const { index, id, function: called } of toolDeltasOf(choice)) {
+      chunks.push({
+        type: 'tool-call',
+        index: typeof index === 'number' ? index : 0,
+        ...(typeof id === 'string' ? { id } : {}),
+        ...(typeof called?.name === 'string' ? { name: called.name } : {}),
+        arguments: typeof called?.arguments === 'string' ? called.arguments : '',
+      })
+    }
+  }
+  return chunks
+}

@@ -1,0 +1,119 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { TollgateError } from '../errors.js'
+
+/** What an upstream's error answer says, as far as anyone may see it. */
+export interface ErrorAnswer {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  /** The upstream's own words; shown to callers only where the fault is theirs. Bounded and without secrets. */
+  readonly message?: string | undefined
+  /** The upstream's own error code and type, which decide where the status is ambiguous. */
+  readonly code?: string | undefined
+  readonly type?: string | undefined
+}
+
+/** Upstreams that are long in mending say so; beyond a day it is no hint for a request. */
+const longestRetryMs = 86_400_000
+
+/**
+ * The error of an HTTP status that is no success. What is the caller's fault keeps its status and the upstream's words; what is ours or
+ * the upstream's becomes a 502 or 504, so that nobody takes a refusal of our key for one of theirs.
+ */
+export function answerError(upstream: string, answer: ErrorAnswer): TollgateError {
+  const { status, code, type } = answer
+  const cause = new Error(`${upstream} answered ${status}: ${answer.message ?? 'no message'}`)
+  const retryAfterMs = retryAfter(answer.headers)
+  const hint = retryAfterMs === undefined ? {} : { retryAfterMs }
+  if (code === 'insufficient_quota' || type === 'insufficient_quota' || status === 402) {
+    return new TollgateError('upstream_credentials', `The account at the upstream ${upstream} is out of credit.`, {
+      cause,
+    })
+  }
+  if (status === 429) {
+    const headers = retryAfterMs === undefined ? {} : { 'retry-after-ms': String(Math.ceil(retryAfterMs)) }
+    return new TollgateError('rate_limited', `The upstream ${upstream} limits the rate of requests; try again later.`, {
+      ...hint,
+      headers,
+      cause,
+    })
+  }
+  if (status === 401 || status === 403) {
+    return new TollgateError('upstream_credentials', `The upstream ${upstream} refused the server's credentials.`, {
+      cause,
+    })
+  }
+  if (status === 404 && code === 'model_not_found') {
+    return new TollgateError('model_not_found', said(upstream, answer), { cause })
+  }
+  if (status === 400 || status === 404 || status === 413 || status === 422) {
+    return new TollgateError('invalid_request', said(upstream, answer), { status, cause })
+  }
+  if (status === 408 || status === 504) {
+    return new TollgateError('upstream_timeout', `The upstream ${upstream} timed out.`, { ...hint, cause })
+  }
+  if (status >= 300 && status < 400) {
+    // A redirect is never followed: our credentials would go to wherever it points.
+    return new TollgateError('upstream_invalid', `The upstream ${upstream} answered with a redirect.`, { cause })
+  }
+  return new TollgateError('upstream_failed', `The upstream ${upstream} failed with status ${status}.`, {
+    ...hint,
+    cause,
+  })
+}
+
+function said(upstream: string, { status, message }: ErrorAnswer): string {
+  return message === undefined
+    ? `The upstream ${upstream} refused the request with status ${status}.`
+    : `The upstream ${upstream} refused the request: ${message}`
+}
+
+/** The error of an exchange that had no proper answer. Names the upstream, never its address. */
+export function transportError(upstream: string, cause: unknown): TollgateError {
+  const { code } = cause as { code?: unknown }
+  switch (code) {
+    case 'UND_ERR_CONNECT_TIMEOUT':
+      return new TollgateError('upstream_timeout', `The upstream ${upstream} did not accept a connection in time.`, {
+        cause,
+      })
+    case 'UND_ERR_HEADERS_TIMEOUT':
+      return new TollgateError('upstream_timeout', `The upstream ${upstream} did not begin to answer in time.`, {
+        cause,
+      })
+    case 'UND_ERR_BODY_TIMEOUT':
+      return new TollgateError('upstream_timeout', `The upstream ${upstream} fell silent in mid-answer.`, { cause })
+    case 'ECONNREFUSED':
+      return new TollgateError('upstream_failed', `The upstream ${upstream} refused the connection.`, { cause })
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return new TollgateError('upstream_failed', `The upstream ${upstream} has no address at the moment.`, { cause })
+    case 'UND_ERR_HEADERS_OVERFLOW':
+    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
+      return new TollgateError('upstream_invalid', `The upstream ${upstream} did not keep to HTTP.`, { cause })
+    case 'UND_ERR_DESTROYED':
+    case 'UND_ERR_CLOSED':
+      return new TollgateError('not_ready', `The connection to the upstream ${upstream} is closed.`, { cause })
+  }
+  if (typeof code === 'string' && code.startsWith('HPE_')) {
+    return new TollgateError('upstream_invalid', `The upstream ${upstream} did not keep to HTTP.`, { cause })
+  }
+  return new TollgateError('upstream_failed', `The upstream ${upstream} broke the connection.`, { cause })
+}
+
+/**
+ * Milliseconds that an answer asks to wait: `retry-after-ms` if there, else `Retry-After` in seconds (fractions too, as seen in the
+ * wild) or as a date (RFC 9110, 10.2.3). `undefined` for none, a past date or nonsense.
+ */
+export function retryAfter(headers: IncomingHttpHeaders, now: () => number = Date.now): number | undefined {
+  const exact = milliseconds(headers['retry-after-ms'], 1)
+  if (exact !== undefined) return exact
+  const plain = headers['retry-after']
+  const seconds = milliseconds(plain, 1000)
+  if (seconds !== undefined || plain === undefined) return seconds
+  const date = Date.parse(plain) - now()
+  return date > 0 ? Math.min(date, longestRetryMs) : undefined
+}
+
+function milliseconds(value: string | string[] | undefined, unit: number): number | undefined {
+  if (typeof value !== 'string' || !/^\d{1,12}(\.\d{1,6})?$/.test(value)) return undefined
+  return Math.min(Number(value) * unit, longestRetryMs)
+}

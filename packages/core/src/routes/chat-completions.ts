@@ -1,0 +1,75 @@
+import type { ServerResponse } from 'node:http'
+import { TollgateError } from '../errors.js'
+import { type BodyOptions, jsonBody } from '../http/body.js'
+import { endpoint, type Handler } from '../http/handler.js'
+import { sendBytes, sendJson } from '../http/respond.js'
+import { openEventStream } from '../http/sse.js'
+import type { InferenceService } from '../inference/service.js'
+import { type ChatRequest, chatRequest } from '../wire/openai-chat.js'
+import { parseWith } from '../wire/parse.js'
+import { type AnsweredStream, invoke, invokeStream } from './invoke.js'
+import { chatChunks, chatResponse, toGenerateInput } from './openai-chat-shapes.js'
+import { requireMethod } from './require-method.js'
+
+export interface ChatCompletionsOptions {
+  readonly service: InferenceService
+  readonly body?: BodyOptions
+  /** A comment is sent after this much silence in a stream, in milliseconds; 0: never. Default 15,000. */
+  readonly heartbeatMs?: number
+}
+
+const done = 'data: [DONE]\n\n'
+
+/**
+ * `POST /v1/chat/completions`, OpenAI's own shapes, streaming included. A model whose provider speaks the same API is sent the caller's
+ * body and answers with its own bytes; for others both are put into OpenAI's shape here.
+ *
+ * Reads the slots `principal`, `deadline`, `signal`; writes `route`, `dialect`, `target`, `usage`, `upstreamMs`.
+ *
+ * @throws TollgateError `invalid_request`, `invalid_json`, `model_not_found`, `upstream_*`, `timeout`, … as real HTTP errors before the
+ * first byte of a stream, through `next(error)` after it
+ * @example app.post('/v1/chat/completions', chatCompletions({ service }))
+ */
+export function chatCompletions({ service, body: bodyOptions, heartbeatMs }: ChatCompletionsOptions): Handler {
+  return endpoint('chatCompletions', async (context, req, res) => {
+    context.route ??= '/v1/chat/completions'
+    context.dialect ??= 'openai'
+    requireMethod(req, 'POST')
+    const raw = await jsonBody(req, bodyOptions)
+    const body = parseWith(chatRequest, raw)
+    const input = toGenerateInput(body, raw as Readonly<Record<string, unknown>>)
+    if (body.stream === true) {
+      await invokeStream(context, req, res, service, 'generate', body.model, input, (answered) =>
+        sendStream(res, body, context.id, answered, heartbeatMs),
+      )
+      return
+    }
+    const { result, target } = await invoke(context, req, res, service, 'generate', body.model, input)
+    const { native } = result.output
+    if (native !== undefined) sendBytes(res, 200, native.bytes, 'application/json; charset=utf-8')
+    else sendJson(res, 200, chatResponse(context.id, target.model, result))
+  })
+}
+
+async function sendStream(
+  res: ServerResponse,
+  body: ChatRequest,
+  requestId: string,
+  { target, parts }: AnsweredStream<'generate'>,
+  heartbeatMs: number | undefined,
+): Promise<void> {
+  const events = openEventStream(res, heartbeatMs === undefined ? {} : { heartbeatMs })
+  const chunks = chatChunks(requestId, target.model, body.stream_options?.include_usage === true)
+  let native = false
+  for await (const part of parts) {
+    if (part.type === 'native') native = true
+    // The upstream's own bytes hold their own end.
+    else if (native) continue
+    const bytes = part.type === 'native' ? part.bytes : chunks(part)
+    const drained = bytes.length === 0 ? undefined : events.send(bytes)
+    if (drained !== undefined) await drained
+    if (!events.open) throw new TollgateError('client_closed', 'The caller left before the answer was complete.')
+  }
+  events.send(done)
+  events.end()
+}

@@ -1,0 +1,145 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { TollgateError } from '../errors.js'
+import type { RequestContext, Target } from '../http/context.js'
+import { holdEnd } from '../http/observe.js'
+import { dispatching, recordUsage } from '../http/record-usage.js'
+import type { Call, DispatchTarget } from '../inference/model.js'
+import type { InferenceService } from '../inference/service.js'
+import type { Part, Result, Task, Tasks } from '../inference/task.js'
+import type { Usage } from '../usage.js'
+
+/** A model's whole answer, and which model it was. */
+export interface Answered<T extends Task> {
+  readonly result: Result<T>
+  readonly target: Target
+  /** Milliseconds spent waiting for the model. */
+  readonly latencyMs: number
+}
+
+/**
+ * Runs a model for an HTTP request: the caller's leaving and the request's deadline stop it, everyone who has a say is asked before it is
+ * sent, and what it used is recorded before this resolves, so that the answer can tell its cost; also when it was stopped half way.
+ */
+export async function invoke<T extends Task>(
+  context: RequestContext,
+  req: IncomingMessage,
+  res: ServerResponse,
+  service: InferenceService,
+  task: T,
+  model: string | undefined,
+  input: Tasks[T]['input'],
+): Promise<Answered<T>> {
+  const meter = meterOf(context, req)
+  const release = holdEnd(req, res)
+  try {
+    const result = await service.run(task, model, input, meter.call)
+    meter.stop()
+    meter.record(result.usage)
+    return { result, target: meter.target(), latencyMs: meter.waitedMs() }
+  } finally {
+    release()
+  }
+}
+
+/** A model's answer that comes in parts. `parts` is used up by one `for await`. */
+export interface AnsweredStream<T extends Task> {
+  readonly target: Target
+  readonly parts: AsyncIterable<Part<T>>
+}
+
+/**
+ * Like {@link invoke}, for a stream. Resolves when the first part is here, so that an error before it can still be told by a status;
+ * `work` then sends the parts on. Usage is recorded before `work` sees the end part, or when the stream was cut or left, and the
+ * end-of-request event waits for that.
+ */
+export async function invokeStream<T extends Task>(
+  context: RequestContext,
+  req: IncomingMessage,
+  res: ServerResponse,
+  service: InferenceService,
+  task: T,
+  model: string | undefined,
+  input: Tasks[T]['input'],
+  work: (answered: AnsweredStream<T>) => Promise<void>,
+): Promise<void> {
+  const meter = meterOf(context, req)
+  const release = holdEnd(req, res)
+  const iterator = service.stream(task, model, input, meter.call)[Symbol.asyncIterator]()
+  const next = async (): Promise<IteratorResult<Part<T>>> => {
+    meter.start()
+    const part = await iterator.next()
+    meter.stop()
+    if (part.done !== true && part.value.type === 'end') meter.record(part.value.usage)
+    return part
+  }
+  try {
+    const first = await next()
+    let begun = false
+    const parts: AsyncIterable<Part<T>> = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => {
+          if (begun) return next()
+          begun = true
+          return Promise.resolve(first)
+        },
+        return: async () => {
+          await iterator.return?.()
+          return { done: true, value: undefined }
+        },
+      }),
+    }
+    await work({ target: meter.target(), parts })
+  } finally {
+    await iterator.return?.()
+    release()
+  }
+}
+
+/** The call, and the clock and the till that go with it. */
+interface Meter {
+  readonly call: Call
+  target(): Target
+  /** Waiting for the model, from here … */
+  start(): void
+  /** … to here. */
+  stop(): void
+  waitedMs(): number
+  record(usage: Usage): void
+}
+
+function meterOf(context: RequestContext, req: IncomingMessage): Meter {
+  let target: Target | undefined
+  let waitedMs = 0
+  let since: number | undefined
+  const start = () => {
+    since = performance.now()
+  }
+  const stop = () => {
+    if (since !== undefined) waitedMs += performance.now() - since
+    since = undefined
+  }
+  const known = (): Target => {
+    if (target === undefined)
+      throw new TollgateError('internal', 'The inference service did not say which model it used.')
+    return target
+  }
+  const record = (usage: Usage) => recordUsage(req, { ...known(), usage, upstreamMs: waitedMs })
+  const call: Call = {
+    signal: context.signal,
+    requestId: context.id,
+    ...(context.deadline === undefined ? {} : { deadline: context.deadline }),
+    ...(context.principal === undefined ? {} : { principal: context.principal }),
+    dispatching(next: DispatchTarget) {
+      target = next
+      const asked = dispatching(context, next)
+      // What the others think about is not time that the model took.
+      if (asked === undefined) start()
+      else return asked.then(start)
+    },
+    spent(usage) {
+      stop()
+      record(usage)
+    },
+  }
+  return { call, target: known, start, stop, waitedMs: () => waitedMs, record }
+}

@@ -1,0 +1,107 @@
+import type { IncomingMessage } from 'node:http'
+import { TollgateError } from '../errors.js'
+import { endpoint, type Handler } from '../http/handler.js'
+import { sendJson } from '../http/respond.js'
+import type { ModelInfo } from '../inference/model.js'
+import type { InferenceService } from '../inference/service.js'
+import type { ModelDetails, ModelList, ModelVersion } from '../wire/models.js'
+import { requireMethod } from './require-method.js'
+
+export interface ModelsOptions {
+  readonly service: InferenceService
+}
+
+/**
+ * `GET /v1/models`: the names that callers may use, in OpenAI's shape. Each once, whatever tasks and versions it has.
+ *
+ * Writes the slots `route` and `dialect`.
+ *
+ * @throws TollgateError `method_not_allowed`; `upstream_*` if no provider can say what it has
+ * @example app.get('/v1/models', listModels({ service }))
+ */
+export function listModels({ service }: ModelsOptions): Handler {
+  return endpoint('listModels', async (context, req, res) => {
+    context.route ??= '/v1/models'
+    context.dialect ??= 'openai'
+    requireMethod(req, 'GET', 'HEAD')
+    const entries = new Map<string, ModelList['data'][number]>()
+    for (const model of await service.list()) {
+      const known = entries.get(model.id)
+      const created = Math.max(known?.created ?? 0, seconds(model.loadedAt))
+      entries.set(model.id, { id: model.id, object: 'model', created, owned_by: model.ownedBy ?? model.provider })
+    }
+    sendJson(res, 200, { object: 'list', data: [...entries.values()] } satisfies ModelList)
+  })
+}
+
+/**
+ * `GET /v1/models/{name}`: OpenAI's fields of one model, its task, and its versions with when they were loaded and the schema of their
+ * input. The name comes from the host's `req.params.name`, or is what follows `/models/` in the path; it may be percent-encoded, may
+ * hold slashes, and may name a version (`iris@2`).
+ *
+ * Writes the slots `route` and `dialect`.
+ *
+ * @throws TollgateError `model_not_found`, naming what there is; `invalid_request` for broken percent-encoding
+ * @example app.get('/v1/models/:name', modelDetails({ service }))
+ */
+export function modelDetails({ service }: ModelsOptions): Handler {
+  return endpoint('modelDetails', async (context, req, res) => {
+    context.route ??= '/v1/models/{name}'
+    context.dialect ??= 'openai'
+    requireMethod(req, 'GET', 'HEAD')
+    const model = await service.describe(nameOf(req))
+    const { name, task, description, ownedBy } = model
+    const details: ModelDetails = {
+      id: name,
+      object: 'model',
+      created: Math.max(...model.versions.map(({ loadedAt }) => seconds(loadedAt))),
+      owned_by: ownedBy,
+      task,
+      ...(description === undefined ? {} : { description }),
+      versions: model.versions.map(toVersion),
+    }
+    sendJson(res, 200, details)
+  })
+}
+
+function toVersion({ version, latest, loadedAt, inputSchema }: ModelInfo & { version: string; latest: boolean }) {
+  const shown: ModelVersion = {
+    version,
+    latest,
+    loaded_at: loadedAt === undefined ? null : new Date(loadedAt).toISOString(),
+  }
+  return inputSchema === undefined ? shown : { ...shown, input_schema: { ...inputSchema } }
+}
+
+function seconds(loadedAt: number | undefined): number {
+  return loadedAt === undefined ? 0 : Math.floor(loadedAt / 1000)
+}
+
+/** What Express and its like leave on a request, if they routed it. */
+interface RoutedRequest extends IncomingMessage {
+  originalUrl?: string
+  params?: Readonly<Record<string, unknown>>
+}
+
+function nameOf(req: RoutedRequest): string {
+  const given = req.params?.['name']
+  if (typeof given === 'string' && given !== '') return given
+  // Express 5 gives the segments of a `*name`.
+  if (Array.isArray(given) && given.length > 0) return given.join('/')
+  const path = (req.originalUrl ?? req.url ?? '').split('?', 1)[0] ?? ''
+  const at = path.indexOf('/models/')
+  const name = at === -1 ? '' : decoded(path.slice(at + '/models/'.length))
+  if (name === '') throw new TollgateError('not_found', 'Name a model: /v1/models/{name}.')
+  return name
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    const errors = [{ path: 'name', message: 'is not valid percent-encoding' }]
+    throw new TollgateError('invalid_request', 'The name of the model in the path is not valid percent-encoding.', {
+      errors,
+    })
+  }
+}

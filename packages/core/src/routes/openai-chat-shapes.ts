@@ -1,0 +1,145 @@
+import type { ContentPart, FinishReason, GenerateInput, Message, Part, Result } from '../inference/task.js'
+import type {
+  ChatChunk,
+  ChatContentPart,
+  ChatFinishReason,
+  ChatMessage,
+  ChatRequest,
+  ChatResponse,
+} from '../wire/openai-chat.js'
+import { usageToOpenAi } from '../wire/openai-usage.js'
+
+/**
+ * A chat request as a model's input. The messages are put into our words only if a model looks at them: those that speak OpenAI's API
+ * take `native`, the caller's own body.
+ */
+export function toGenerateInput(body: ChatRequest, raw: Readonly<Record<string, unknown>>): GenerateInput {
+  const maxOutputTokens = body.max_completion_tokens ?? body.max_tokens
+  let messages: readonly Message[] | undefined
+  return {
+    get messages() {
+      messages ??= body.messages.map(toMessage)
+      return messages
+    },
+    ...(typeof maxOutputTokens === 'number' ? { maxOutputTokens } : {}),
+    ...(typeof body.temperature === 'number' ? { temperature: body.temperature } : {}),
+    ...(typeof body.top_p === 'number' ? { topP: body.top_p } : {}),
+    ...(body.stop === null || body.stop === undefined
+      ? {}
+      : { stop: typeof body.stop === 'string' ? [body.stop] : body.stop }),
+    ...(typeof body.seed === 'number' ? { seed: body.seed } : {}),
+    native: { dialect: 'openai-chat', body: raw },
+  }
+}
+
+function toMessage({ role, content, name, tool_calls, tool_call_id }: ChatMessage): Message {
+  return {
+    // `function` is the old name of the role `tool`.
+    role: role === 'function' ? 'tool' : role,
+    content: typeof content === 'string' ? content : (content ?? []).map(toPart),
+    ...(name === undefined ? {} : { name }),
+    ...(tool_call_id === undefined ? {} : { toolCallId: tool_call_id }),
+    ...(tool_calls === undefined
+      ? {}
+      : {
+          toolCalls: tool_calls.map((call) => ({
+            id: call.id,
+            name: call.function.name,
+            arguments: call.function.arguments,
+          })),
+        }),
+  }
+}
+
+function toPart(part: ChatContentPart): ContentPart {
+  if (part.type === 'text' && part.text !== undefined) return { type: 'text', text: part.text }
+  if (part.type === 'image_url' && part.image_url !== undefined) {
+    const { url, detail } = part.image_url
+    return detail === undefined ? { type: 'image', url } : { type: 'image', url, detail }
+  }
+  return { type: 'native', native: part }
+}
+
+const finishReasons = {
+  stop: 'stop',
+  length: 'length',
+  'tool-calls': 'tool_calls',
+  'content-filter': 'content_filter',
+} as const satisfies Record<FinishReason, ChatFinishReason>
+
+/** A whole answer in OpenAI's shape. */
+export function chatResponse(requestId: string, model: string, { output, usage }: Result<'generate'>): ChatResponse {
+  const { text, toolCalls, finishReason } = output
+  return {
+    id: `chatcmpl-${requestId}`,
+    object: 'chat.completion',
+    created: Math.floor(Date.now() / 1000),
+    model,
+    choices: [
+      {
+        index: 0,
+        message: {
+          role: 'assistant',
+          content: text === '' && toolCalls.length > 0 ? null : text,
+          refusal: null,
+          ...(toolCalls.length === 0
+            ? {}
+            : {
+                tool_calls: toolCalls.map((call) => ({
+                  id: call.id,
+                  type: 'function' as const,
+                  function: { name: call.name, arguments: call.arguments },
+                })),
+              }),
+        },
+        logprobs: null,
+        finish_reason: finishReasons[finishReason],
+      },
+    ],
+    usage: usageToOpenAi(usage),
+  }
+}
+
+type TypedPart = Exclude<Part<'generate'>, { type: 'native' }>
+type Delta = ChatChunk['choices'][number]['delta']
+
+/**
+ * Parts of an answer as OpenAI's events. With `includeUsage` every event carries `usage: null` but the last, which has no choices and the
+ * counts; without it none has the key.
+ */
+export function chatChunks(requestId: string, model: string, includeUsage: boolean): (part: TypedPart) => string {
+  const id = `chatcmpl-${requestId}`
+  const created = Math.floor(Date.now() / 1000)
+  let begun = false
+  const named = new Set<number>()
+
+  const event = (choices: ChatChunk['choices'], usage: ChatChunk['usage']): string => {
+    const chunk: ChatChunk = { id, object: 'chat.completion.chunk', created, model, choices }
+    if (includeUsage) chunk.usage = usage ?? null
+    return `data: ${JSON.stringify(chunk)}\n\n`
+  }
+  const delta = (change: Delta, reason: ChatFinishReason | null = null): string => {
+    const choice = (each: Delta, finish_reason: ChatFinishReason | null) => [
+      { index: 0, delta: each, logprobs: null, finish_reason },
+    ]
+    const opening = begun ? '' : event(choice({ role: 'assistant', content: '' }, null), null)
+    begun = true
+    return opening + event(choice(change, reason), null)
+  }
+
+  return (part) => {
+    if (part.type === 'text') return part.text === '' ? '' : delta({ content: part.text })
+    if (part.type === 'end') {
+      const last = delta({}, finishReasons[part.finishReason])
+      return includeUsage ? last + event([], usageToOpenAi(part.usage)) : last
+    }
+    const { index, arguments: json } = part
+    // OpenAI's SDK wants id, type and name in the first fragment of a call, and in no other.
+    if (named.has(index)) return delta({ tool_calls: [{ index, function: { arguments: json } }] })
+    named.add(index)
+    const called = { name: part.name ?? '', arguments: json }
+    return delta({
+      tool_calls: [{ index, id: part.id ?? `call_${requestId}_${index}`, type: 'function', function: called }],
+    })
+  }
+}

@@ -1,0 +1,47 @@
+/** Units that were given back out of the middle of a bucket's queue. */
+export interface Hole {
+  /** Where in the queue the reservation ended that they belonged to. */
+  position: number
+  units: number
+}
+
+/** More holes than this are joined; see {@link addHole}. */
+const mostHoles = 64
+
+/**
+ * A bucket is a queue of reserved units that refill serves from the front; `back` is the position of its end, all units ever reserved since
+ * it was last empty. A refund takes units out of the queue, but only out of what refill has not served yet: else a reservation that has
+ * long decayed would give back units that others took since. Where a refund left a hole, refill goes on behind it at once; so the
+ * holes are remembered until the front has passed them.
+ *
+ * @returns how many units of the queue up to `position` refill has not reached. A reservation that ends there can give back no more.
+ */
+export function unserved(level: number, back: number, holes: Hole[] | undefined, position: number): number {
+  if (holes === undefined) return Math.max(0, position - (back - level))
+  let front = back - level
+  for (const hole of holes) front -= hole.units
+  let passed = 0
+  for (const hole of holes) {
+    if (hole.position - hole.units > front) break
+    front += hole.units
+    passed += 1
+  }
+  holes.splice(0, passed)
+  return Math.max(0, position - front)
+}
+
+/**
+ * Remembers a refund. Beyond 64 the two nearest the front become one, which the front passes sooner than it should: the reservations
+ * around it may get back less than they could, never more.
+ */
+export function addHole(holes: Hole[] | undefined, hole: Hole): Hole[] {
+  if (holes === undefined) return [hole]
+  let index = holes.length
+  while (index > 0 && (holes[index - 1] as Hole).position > hole.position) index -= 1
+  holes.splice(index, 0, hole)
+  if (holes.length > mostHoles) {
+    const [first, second] = holes as [Hole, Hole]
+    holes.splice(0, 2, { position: first.position, units: first.units + second.units })
+  }
+  return holes
+}
