@@ -15,6 +15,12 @@ const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md']
 
 /** Parts of a public file that are not public themselves, and the kit that every page uses. */
 const partOf: Readonly<Record<string, string>> = {
+  'middleware/error-body': 'middleware/error-handler',
+  'middleware/error-report': 'middleware/error-handler',
+  'middleware/foreign-error': 'middleware/error-handler',
+  'middleware/log-content': 'middleware/logging',
+  'middleware/log-line': 'middleware/logging',
+  'middleware/prometheus-registry': 'middleware/metrics',
   'providers/http-kit': 'providers/openai-compatible',
   'providers/sse-decoder': 'providers/openai-compatible',
   'routes/invoke': 'guides/inference-service',

@@ -110,10 +110,11 @@ function rows(rounds: ReadonlyArray<readonly Reading[]>, subjects: readonly Subj
   })
 }
 
-async function measure(rig: Rig, scenarios: readonly Scenario[], subjects: readonly Subject[], count: number) {
+async function measure(rig: Rig, scenarios: readonly Scenario[], chosen: readonly Subject[], count: number) {
   const loadBefore = loadavg()[0] ?? 0
   const results: Partial<Record<Scenario, readonly Row[]>> = {}
   for (const scenario of scenarios) {
+    const subjects = chosen.filter((subject) => subject.scenarios?.includes(scenario) ?? true)
     const rounds: Array<readonly Reading[]> = []
     for (let index = 0; index < count; index += 1) {
       // Another order each time: who runs after whom is part of the noise.

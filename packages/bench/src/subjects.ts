@@ -1,4 +1,4 @@
-import type { Credentials } from './traffic.ts'
+import type { Credentials, Scenario } from './traffic.ts'
 
 /** A server that is measured. */
 export interface Subject {
@@ -7,6 +7,10 @@ export interface Subject {
   readonly file: string
   readonly credentials: Credentials
   readonly variables?: Readonly<Record<string, string>>
+  /** Default: all. */
+  readonly scenarios?: readonly Scenario[]
+  /** Does it answer repeated requests from a cache? */
+  readonly caches?: true
 }
 
 /** What everything is compared with: express.json, undici and nothing else. */
@@ -28,6 +32,8 @@ export const tuned: Subject = {
 const tollgateExpress = 'subjects/tollgate-express.ts'
 const tollgateNode = 'subjects/tollgate-node.ts'
 
+const hits = { variables: { CACHE: 'on' }, scenarios: ['json'], caches: true } as const
+
 /** Tollgate's full stack, the one the targets speak of. */
 export const tollgate: Subject = { name: 'Tollgate on Express, JWT', file: tollgateExpress, credentials: 'jwt' }
 
@@ -40,4 +46,6 @@ export const compared: readonly Subject[] = [
   { name: 'Tollgate on Express, API key', file: tollgateExpress, credentials: 'api-key' },
   { name: 'Tollgate on node:http, JWT', file: tollgateNode, credentials: 'jwt' },
   { name: 'Tollgate on node:http, API key', file: tollgateNode, credentials: 'api-key' },
+  { name: 'Tollgate on Express, cache hit', file: tollgateExpress, credentials: 'jwt', ...hits },
+  { name: 'Tollgate on node:http, cache hit', file: tollgateNode, credentials: 'jwt', ...hits },
 ]

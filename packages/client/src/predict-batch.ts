@@ -2,7 +2,7 @@ import type { BatchPrediction, PredictBatchResponse } from '@tollgate/core/wire/
 import { concernsEveryRow, isAboutRows, rowErrors } from './batch-refusal.js'
 import type { Sender } from './call.js'
 import { attachAttempts, type ClientError, isTollgateClientError, UsageError } from './errors.js'
-import { callJson, misshapen } from './json-call.js'
+import { callJson } from './json-call.js'
 import { type CallOptions, callOptionNames, checkOptions, invalid } from './options.js'
 import { isObject } from './response-body.js'
 import { responseOf } from './response-info.js'
@@ -126,15 +126,13 @@ export async function predictBatch(
           Array.isArray(predictions) && predictions.length === chunk.length && predictions.every(isObject),
       )
       const info = responseOf(answer)
-      for (const [position, row] of chunk.entries()) {
-        row.attempts += info?.attempts ?? 1
-        const { index, attempts } = row
-        const value = answer.predictions[position]
-        if (value === undefined) failRow(row, misshapen(path, { status: 200, requestId: info?.requestId }))
-        else {
-          items[index] = { index, status: 'ok', value, attempts, requestId: info?.requestId }
-          progress.done += 1
-        }
+      for (const [position, value] of answer.predictions.entries()) {
+        const row = chunk[position]
+        if (row === undefined) continue
+        const { index } = row
+        const attempts = row.attempts + (info?.attempts ?? 1)
+        items[index] = { index, status: 'ok', value, attempts, requestId: info?.requestId }
+        progress.done += 1
       }
     } catch (thrown) {
       const error = signal?.aborted && isTollgateClientError(thrown) ? withReason(thrown) : thrown

@@ -86,7 +86,8 @@ async function languageId() {
     input: {
       kind: 'text',
       maxLength: 10_000,
-      maxRows: 256,
+      maxRows: 1024,
+      rowsPerRun: 256,
       featurizer: 'character-ngrams',
       parameters: featureParameters,
     },

@@ -8,8 +8,13 @@ const textInput = z.object({
   kind: z.literal('text'),
   /** Longer texts are refused; UTF-16 code units. Default 10,000. */
   maxLength: z.int().min(1).default(10_000),
-  /** Most rows of one call. Default 256. */
-  maxRows: z.int().min(1).default(256),
+  /** Most rows of one call. Default 1,024. */
+  maxRows: z.int().min(1).default(1024),
+  /**
+   * Most rows of one run of the graph, which bounds the memory of long texts. A call with more is several runs, one after the other on
+   * the thread. Default 256.
+   */
+  rowsPerRun: z.int().min(1).default(256),
   /** `character-ngrams` is built in; `custom` needs the `featurizer` option. */
   featurizer: z.enum(['character-ngrams', 'custom']),
   /** Given to the featurizer as they are. */

@@ -113,11 +113,19 @@ describe('onnxProvider', () => {
   })
 
   it('takes the largest batch of the longest texts', async () => {
-    const rows = Array.from({ length: 256 }, (_, index) => ({
-      text: `${'human rights '.repeat(769)}${index}`.slice(0, 10_000),
-    }))
+    const text = 'human rights '.repeat(769)
+    const rows = Array.from({ length: 1024 }, (_, index) => ({ text: `${text}${index}`.slice(0, 10_000) }))
     const { output } = await predict(provider(), 'language-id', rows)
+    expect(output.predictions).toHaveLength(1024)
     expect(new Set(output.predictions.map(({ prediction }) => prediction))).toEqual(new Set(['en']))
+  })
+
+  it('keeps the order of a call that is more than one run of the graph', async () => {
+    const texts = ['Where is the station?', 'Wo ist der Bahnhof?', '駅はどこですか。', '1234']
+    const rows = Array.from({ length: 1000 }, (_, index) => ({ text: texts[index % 4] }))
+    const { output } = await predict(provider(), 'language-id', rows)
+    const expected = ['en', 'de', 'ja', 'und']
+    expect(output.predictions.map(({ prediction }) => prediction)).toEqual(rows.map((_, index) => expected[index % 4]))
   })
 
   it('answers a thousand concurrent calls', async () => {

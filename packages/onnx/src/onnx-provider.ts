@@ -1,7 +1,8 @@
-import { configInvalid } from '@tollgate/core/errors'
+import { checkedOptions, configInvalid } from '@tollgate/core/errors'
 import type { Model, ModelInfo } from '@tollgate/core/inference/model'
 import type { Provider } from '@tollgate/core/inference/provider'
 import type { Task } from '@tollgate/core/inference/task'
+import type { Usage } from '@tollgate/core/usage'
 import { z } from 'zod'
 import { type OnnxManifest, readManifest } from './manifest.js'
 import { type OnnxWorker, onnxWorker, onnxWorkerOptions } from './onnx-worker.js'
@@ -53,7 +54,7 @@ function describe({ manifest: location, featurizer }: z.output<typeof modelOptio
   }
   const module = (featurizer ?? siblingUrl('text-features')).href
   const preparation = { module, parameters: input.parameters }
-  return { manifest, input: rowInput(input), worker: { ...base, preparation } }
+  return { manifest, input: rowInput(input), worker: { ...base, preparation, rowsPerRun: input.rowsPerRun } }
 }
 
 function predictModel(provider: string, worker: OnnxWorker, entry: Omit<Entry, 'model'>): Model<'predict'> {
@@ -63,8 +64,9 @@ function predictModel(provider: string, worker: OnnxWorker, entry: Omit<Entry, '
     provider,
     id: name,
     version,
+    inputUsage: ({ rows }) => rowsUsed(rows.length),
     async run({ rows }, { signal, deadline, priority }) {
-      const usage = { inputTokens: 0, outputTokens: 0, rows: rows.length, estimated: false }
+      const usage = rowsUsed(rows.length)
       const input = entry.input.read(rows)
       if (rows.length === 0) return { output: { predictions: [] }, usage }
       const limits = {
@@ -75,6 +77,10 @@ function predictModel(provider: string, worker: OnnxWorker, entry: Omit<Entry, '
       return { output: { predictions: readPredictions(output, tensors, rows.length) }, usage }
     },
   }
+}
+
+function rowsUsed(rows: number): Usage {
+  return { inputTokens: 0, outputTokens: 0, rows, estimated: false }
 }
 
 function newestFirst(left: Entry, right: Entry): number {
@@ -100,9 +106,7 @@ function newestFirst(left: Entry, right: Entry): number {
  * await model?.run({ rows: [{ text: 'Where is the train station?' }] }, call)
  */
 export function onnxProvider(options: OnnxProviderOptions): Provider {
-  const parsed = providerOptions.safeParse(options)
-  if (!parsed.success) throw configInvalid(`onnxProvider: ${z.prettifyError(parsed.error)}`)
-  const { name, models, ...settings } = parsed.data
+  const { name, models, ...settings } = checkedOptions('onnxProvider', providerOptions, options)
   const worker = onnxWorker(settings)
   const entries = models.map((model): Entry => {
     const described = describe(model)

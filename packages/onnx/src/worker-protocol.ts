@@ -33,6 +33,8 @@ export interface WorkerModel {
   /** Names of the outputs that are wanted. */
   readonly outputs: readonly string[]
   readonly preparation?: Preparation
+  /** A call with more rows than this becomes several runs of the graph. Default: one run. */
+  readonly rowsPerRun?: number
 }
 
 /** Rows go through the model's preparation on the thread; tensors go straight to the session. */

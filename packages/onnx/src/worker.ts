@@ -141,38 +141,67 @@ async function load(model: WorkerModel): Promise<WorkerReply> {
   return { type: 'loaded', loadedAt: Date.now(), loadMs: performance.now() - startedAt }
 }
 
-async function prepareInput(entry: Loaded, request: Extract<WorkerRequest, { type: 'run' }>): Promise<Tensors> {
-  if ('tensors' in request.input) return request.input.tensors
-  const { model, prepare } = entry
+async function prepareRows({ model, prepare }: Loaded, rows: readonly unknown[]): Promise<Tensors> {
   if (prepare === undefined) {
     throw new Failure('preparation_failed', `Model "${model.key}" takes tensors, not rows: it has no featurizer.`)
   }
   try {
-    return await prepare(request.input.rows, model.preparation?.parameters)
+    return await prepare(rows, model.preparation?.parameters)
   } catch (error) {
     throw new Failure('preparation_failed', `The featurizer of model "${model.key}" failed: ${reason(error)}.`)
   }
 }
 
-async function run(request: Extract<WorkerRequest, { type: 'run' }>): Promise<WorkerReply> {
-  const entry = loaded.get(request.key)
-  if (entry === undefined) throw new Failure('run_failed', `Model "${request.key}" is not loaded.`)
+async function runGraph({ model, session }: Loaded, input: Tensors): Promise<Record<string, TensorData>> {
   const { Tensor: Tensors } = await loadRuntime()
-  const input = await prepareInput(entry, request)
   const feeds: Record<string, Tensor> = {}
   let outputs: InferenceSession.OnnxValueMapType
   try {
     for (const [name, { type, data, dims }] of Object.entries(input)) feeds[name] = new Tensors(type, data, dims)
-    outputs = await entry.session.run(feeds, entry.model.outputs)
+    outputs = await session.run(feeds, model.outputs)
   } catch (error) {
-    throw new Failure('run_failed', `Model "${request.key}" failed: ${reason(error)}.`)
+    throw new Failure('run_failed', `Model "${model.key}" failed: ${reason(error)}.`)
   }
   const found: Record<string, TensorData> = {}
-  for (const name of entry.model.outputs) {
+  for (const name of model.outputs) {
     const { type, data, dims } = outputs[name] as Tensor
     found[name] = { type, data, dims } as TensorData
   }
-  return { type: 'ran', outputs: found }
+  return found
+}
+
+/** The outputs of several runs as those of one: joined along the batch, which is the first dimension. */
+function joined(runs: ReadonlyArray<Record<string, TensorData>>): Record<string, TensorData> {
+  const [first] = runs
+  if (first === undefined || runs.length === 1) return first ?? {}
+  const whole: Record<string, TensorData> = {}
+  for (const [name, { type, data, dims }] of Object.entries(first)) {
+    const parts = runs.map((run) => run[name] as TensorData)
+    const length = parts.reduce((sum, part) => sum + part.data.length, 0)
+    const all = new (data.constructor as Float32ArrayConstructor)(length)
+    let at = 0
+    for (const part of parts) {
+      all.set(part.data as Float32Array, at)
+      at += part.data.length
+    }
+    const rows = parts.reduce((sum, part) => sum + (part.dims[0] ?? 0), 0)
+    whole[name] = { type, data: all, dims: [rows, ...dims.slice(1)] }
+  }
+  return whole
+}
+
+async function run({ key, input }: Extract<WorkerRequest, { type: 'run' }>): Promise<WorkerReply> {
+  const entry = loaded.get(key)
+  if (entry === undefined) throw new Failure('run_failed', `Model "${key}" is not loaded.`)
+  if ('tensors' in input) return { type: 'ran', outputs: await runGraph(entry, input.tensors) }
+  const { rowsPerRun = Number.POSITIVE_INFINITY } = entry.model
+  const runs: Record<string, TensorData>[] = []
+  let start = 0
+  do {
+    runs.push(await runGraph(entry, await prepareRows(entry, input.rows.slice(start, start + rowsPerRun))))
+    start += rowsPerRun
+  } while (start < input.rows.length)
+  return { type: 'ran', outputs: joined(runs) }
 }
 
 function send(reply: WorkerReply): void {

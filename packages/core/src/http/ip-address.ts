@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from 'node:net'
+import { isIPv4 } from 'node:net'
 
 /** An address as eight groups of 16 bits; IPv4 in its mapped form, `::ffff:a.b.c.d`, so that one comparison serves both. */
 export type AddressGroups = readonly number[]
@@ -11,15 +11,11 @@ const longestText = 128
  */
 export function parseAddress(text: string): AddressGroups | undefined {
   if (text.length > longestText) return undefined
-  if (isIPv4(text)) return [0, 0, 0, 0, 0, 0xffff, ...ipv4Groups(text)]
-  if (!isIPv6(text)) return undefined
+  if (!text.includes(':')) return isIPv4(text) ? [0, 0, 0, 0, 0, 0xffff, ...ipv4Groups(text)] : undefined
   const zone = text.indexOf('%')
-  const bare = zone === -1 ? text : text.slice(0, zone)
-  const gap = bare.indexOf('::')
-  if (gap === -1) return groupsOf(bare)
-  const head = groupsOf(bare.slice(0, gap))
-  const tail = groupsOf(bare.slice(gap + 2))
-  return [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail]
+  // A zone needs a name, of characters that occur in names of interfaces.
+  if (zone !== -1 && !/^[\w.~-]+$/.test(text.slice(zone + 1))) return undefined
+  return parseIpv6(text, zone === -1 ? text.length : zone)
 }
 
 /** The one text of an address: dotted for IPv4 and mapped IPv4, else lower case with the longest run of zeros left out (RFC 5952). */
@@ -36,9 +32,16 @@ export function formatAddress(groups: AddressGroups): string {
     }
     index = end + 1
   }
-  const hex = groups.map((group) => group.toString(16))
-  if (start === -1) return hex.join(':')
-  return `${hex.slice(0, start).join(':')}::${hex.slice(start + length).join(':')}`
+  let text = ''
+  for (let index = 0; index < 8; index += 1) {
+    if (index === start) {
+      text += '::'
+      index += length - 1
+    } else {
+      text += (text === '' || text.endsWith(':') ? '' : ':') + (groups[index] as number).toString(16)
+    }
+  }
+  return text
 }
 
 /** Is this an IPv4 address in its mapped form? */
@@ -63,9 +66,56 @@ export function withoutPort(text: string): string | undefined {
   return /^\d{1,5}$/.test(text.slice(colon + 1)) ? text.slice(0, colon) : undefined
 }
 
-function groupsOf(text: string): number[] {
-  if (text === '') return []
-  return text.split(':').flatMap((part) => (part.includes('.') ? ipv4Groups(part) : [Number.parseInt(part, 16)]))
+// By hand, as the expression behind `net.isIPv6` costs more than all the rest of a limiter.
+function parseIpv6(text: string, end: number): AddressGroups | undefined {
+  const groups: number[] = []
+  let gap = -1
+  let index = 0
+  if (text.startsWith('::')) {
+    gap = 0
+    index = 2
+  }
+  while (index < end) {
+    let value = 0
+    let digits = 0
+    const start = index
+    for (; index < end; index += 1) {
+      const digit = hexDigit(text.charCodeAt(index))
+      if (digit === -1) break
+      value = value * 16 + digit
+      digits += 1
+    }
+    if (text[index] === '.' && index < end) {
+      const dotted = text.slice(start, end)
+      if (!isIPv4(dotted)) return undefined
+      groups.push(...ipv4Groups(dotted))
+      index = end
+      break
+    }
+    if (digits === 0 || digits > 4 || groups.length === 8) return undefined
+    groups.push(value)
+    if (index === end) break
+    if (text[index] !== ':') return undefined
+    index += 1
+    if (index === end) return undefined
+    if (text[index] === ':') {
+      if (gap !== -1) return undefined
+      gap = groups.length
+      index += 1
+    }
+  }
+  if (gap === -1) return groups.length === 8 ? groups : undefined
+  if (groups.length > 7) return undefined
+  groups.splice(gap, 0, ...zeros.slice(groups.length))
+  return groups
+}
+
+const zeros: readonly number[] = [0, 0, 0, 0, 0, 0, 0, 0]
+
+function hexDigit(code: number): number {
+  if (code >= 48 && code <= 57) return code - 48
+  const letter = code | 32
+  return letter >= 97 && letter <= 102 ? letter - 87 : -1
 }
 
 function ipv4Groups(text: string): [number, number] {

@@ -64,10 +64,15 @@ export function registry(options: RegistryOptions): Registry {
 
   const resolved = (name: string): Name => {
     const parsed = parseName(aliases.get(name) ?? name)
-    const base = parsed.version === undefined ? undefined : aliases.get(parsed.id)
+    const base = aliases.get(parsed.id)
+    if (base === undefined) return parsed
+    const target = parseName(base)
     // `fast@2` is version 2 of what `fast` stands for, unless `fast` stands for one version already.
-    if (base === undefined || parseName(base).version !== undefined) return parsed
-    return { id: base, version: parsed.version }
+    return target.version === undefined
+      ? { id: target.id, version: parsed.version }
+      : parsed.version === undefined
+        ? target
+        : parsed
   }
 
   const list = async (): Promise<readonly ListedModel[]> => {
@@ -113,6 +118,7 @@ export function registry(options: RegistryOptions): Registry {
       const first = models[0]
       if (first === undefined) return undefined
       const newest = find(first.task, id)?.version
+      const description = (models.find((model) => model.version === newest) ?? first).description
       const versions = models
         .filter((model) => model.task === first.task && model.provider === first.provider)
         .map((model) => {
@@ -126,7 +132,7 @@ export function registry(options: RegistryOptions): Registry {
         task: first.task,
         provider: first.provider,
         ownedBy: first.ownedBy ?? first.provider,
-        ...(first.description === undefined ? {} : { description: first.description }),
+        ...(description === undefined ? {} : { description }),
         versions,
       }
     },

@@ -38,8 +38,10 @@ export function apiKeyVerifier(options: ApiKeyOptions): (key: string) => Awaitab
     if (record === undefined) throw challenges.invalid()
     const { tenant, subject, id, tier, scopes, expiresAt } = record
     // A row without a tenant would share its money and data with every other such row.
-    if (!isPrincipalName(tenant) || !isPrincipalName(subject)) {
-      throw identityUnavailable(new TypeError(`The directory's record of key ${id} has no valid tenant and subject.`))
+    if (!isPrincipalName(tenant) || !isPrincipalName(subject) || !Array.isArray(scopes)) {
+      throw identityUnavailable(
+        new TypeError(`The directory's record of key ${id} lacks a tenant, a subject or scopes.`),
+      )
     }
     if (record.disabled === true || (expiresAt !== undefined && !(now() < expiresAt))) throw challenges.invalid()
     return {

@@ -33,8 +33,8 @@ export interface ClaimReading {
 export function identityOf(payload: JWTPayload, reading: ClaimReading): TokenIdentity | undefined {
   const { issuer, tenants, claims } = reading
   const subject = payload.sub
-  const claimed = payload[claims.tenant]
-  const tier = payload[claims.tier]
+  const claimed = payload[claims.tenant] ?? undefined
+  const tier = payload[claims.tier] ?? undefined
   if (!isPrincipalName(subject)) return undefined
   // A claim of another type is a mistake of the issuer's, not the absence of a claim.
   if (claimed !== undefined && !isPrincipalName(claimed)) return undefined

@@ -11,6 +11,7 @@ import { type AuthOptions, auth } from './auth.js'
 import { errorHandler } from './error-handler.js'
 
 const key = 'tg_live_0123456789abcdefghijklmnopqrstuv'
+const quiet = { log: { error() {}, warn() {} } }
 const digestOf = (text: string) => createHash('sha256').update(text).digest('hex')
 
 const directory = memoryDirectory({
@@ -38,7 +39,7 @@ async function ask(url: string, headers: Record<string, string> = {}) {
 }
 
 const start = async (options: AuthOptions, ...more: Handler[]) =>
-  (await plain.start(auth(options), ...more, whoAmI, errorHandler())).url
+  (await plain.start(auth(options), ...more, whoAmI, errorHandler(quiet))).url
 
 eachHost((host) => {
   it('admits a key by x-api-key and by Authorization: Bearer, and says who holds it', async () => {
@@ -218,7 +219,7 @@ describe('a directory that is asynchronous', () => {
       next()
       entered.add()
     }
-    const { url } = await plain.start(counting, auth({ directory: slow, now: () => now }), whoAmI, errorHandler())
+    const { url } = await plain.start(counting, auth({ directory: slow, now: () => now }), whoAmI, errorHandler(quiet))
     const first = Array.from({ length: 5 }, () => ask(url, { 'x-api-key': key }))
     await entered.reached(5)
     answer(record)
@@ -270,6 +271,7 @@ describe('a directory that is asynchronous', () => {
     ],
     ['never answers', () => new Promise<never>(() => {})],
     ['has rows without a tenant', async () => ({ id: 'k', subject: 's', scopes: [] }) as never],
+    ['has rows without scopes', async () => ({ id: 'k', tenant: 't', subject: 's', scopes: null }) as never],
   ])(
     'that %s is an outage: 503 with Retry-After, no challenge, no reason; and over when it is',
     async (_name, fail) => {

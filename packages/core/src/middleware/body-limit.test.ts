@@ -32,6 +32,7 @@ const chunked = (url: string, bytes: number, chunkBytes = 400) => {
 const whole = (url: string, bytes: number) =>
   fetch(url, { method: 'POST', body: '1'.padStart(bytes), headers: { 'content-type': 'application/json' } })
 
+const answers: Handler = (_req, res) => void res.end('read')
 const readsJson = endpoint('readsJson', async (_context, req, res) => sendJson(res, 200, await jsonBody(req)))
 
 eachHost((host) => {
@@ -89,9 +90,7 @@ describe('a chunked body, whoever reads it', () => {
   ]
 
   it.each(readers)('is refused: %s', async (_name, reader) => {
-    const { url } = await listen(
-      listener(bodyLimit({ maxBytes }), reader, (_req, res) => res.end('read'), errorHandler()),
-    )
+    const { url } = await listen(listener(bodyLimit({ maxBytes }), reader, answers, errorHandler()))
     const response = await chunked(url, 5_000_000, 50_000)
     expect(response.status).toBe(413)
     expect(await response.json()).toMatchObject({ code: 'payload_too_large' })
@@ -113,9 +112,8 @@ describe('a chunked body, whoever reads it', () => {
     const failure = new Promise<unknown>((resolve) => {
       told = resolve
     })
-    const { url } = await listen(
-      listener(bodyLimit({ maxBytes }), (req) => void pipeline(req, new PassThrough().resume()).catch(told)),
-    )
+    const reads: Handler = (req) => void pipeline(req, new PassThrough().resume()).catch(told)
+    const { url } = await listen(listener(bodyLimit({ maxBytes }), reads))
     const response = await chunked(url, 100_000)
     expect(response.status).toBe(413)
     await response.text()

@@ -62,7 +62,7 @@ async function ask(url: string, asking: Asking = {}): Promise<Told> {
   const text = await response.text()
   return {
     status: response.status,
-    body: text === '' ? {} : JSON.parse(text),
+    body: response.headers.get('content-type')?.includes('json') ? JSON.parse(text) : {},
     cacheStatus: response.headers.get('cache-status'),
     headers: response.headers,
   }

@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { connect as connectSocket } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import compression from 'compression'
@@ -252,7 +253,7 @@ describe('errors of others', () => {
   const told = async (error: unknown, context: { log: Log } = { log: quietLog() }) => {
     const { url } = await listen(listener(throws(error), errorHandler(context)))
     const response = await fetch(url)
-    return { status: response.status, headers: response.headers, ...((await response.json()) as Problem) }
+    return { headers: response.headers, ...((await response.json()) as Problem) }
   }
 
   it.each([
@@ -275,7 +276,7 @@ describe('errors of others', () => {
     const post = async (body: string | Buffer, headers: Record<string, string> = {}) => {
       const response = await fetch(url, {
         method: 'POST',
-        body: body as BodyInit,
+        body: body as string,
         headers: { 'content-type': 'application/json', ...headers },
       })
       return (await response.json()) as Problem
@@ -417,7 +418,7 @@ it('sends a stream error through compression at once', async () => {
 
 it('does nothing after a complete answer, and never throws', async () => {
   const { url } = await listen(
-    listener((req, res) => {
+    listener((req: IncomingMessage, res: ServerResponse) => {
       sendJson(res, 200, { fine: true })
       writeError(new TollgateError('timeout', 'x'), req, res)
       expect(contextOf(req, res).error).toBeUndefined()

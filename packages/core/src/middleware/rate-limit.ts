@@ -100,7 +100,14 @@ const quotaExceeded = 'https://iana.org/assignments/http-problem-types#quota-exc
 const countedKey = Symbol.for('tollgate.counted')
 
 interface Carrier {
-  [countedKey]?: { readonly store: LimitStore; readonly key: string }[]
+  [countedKey]?: Counted
+}
+
+/** What has counted a request, the latest first. */
+interface Counted {
+  readonly store: LimitStore
+  readonly key: string
+  readonly before: Counted | undefined
 }
 
 interface Rule extends Required<Omit<RateLimitTier, 'burst'>> {
@@ -221,15 +228,16 @@ export function rateLimit(options: RateLimitOptions = {}): Handler {
 
   function countedBefore(req: IncomingMessage, key: string): boolean {
     const carrier = req as Carrier
-    const counted = carrier[countedKey]
-    if (counted === undefined) carrier[countedKey] = [{ store, key }]
-    else if (counted.some((each) => each.store === store && each.key === key)) {
+    const latest = carrier[countedKey]
+    for (let each = latest; each !== undefined; each = each.before) {
+      if (each.store !== store || each.key !== key) continue
       warnOnce(
         'twice',
         `rateLimit: two limiters named "${name}" with one store saw the same request; it is counted once. Mount one, or give the second another name.`,
       )
       return true
-    } else counted.push({ store, key })
+    }
+    carrier[countedKey] = { store, key, before: latest }
     return false
   }
 

@@ -7,7 +7,7 @@ import type { Call, Model, ModelInfo, ModelStream } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
 import type { EmbedInput, GenerateInput, GenerateOutput, Part, Task } from '../inference/task.js'
 import type { Tokenizer } from '../tokenizer.js'
-import type { Usage } from '../usage.js'
+import { noUsage, type Usage } from '../usage.js'
 import { countInputs } from './count-tokens.js'
 
 export interface EchoProviderOptions {
@@ -94,8 +94,10 @@ function echoGenerate(tokenizer: Tokenizer, wordDelayMs: number): Model<'generat
       return { output: { text, toolCalls: [], finishReason }, usage }
     },
     stream(input, call): ModelStream<'generate'> {
+      let begun = false
       let sent = ''
       async function* parts(): AsyncGenerator<Part<'generate'>> {
+        begun = true
         const { text, finishReason } = answer(input)
         let words = 0
         for (const [word] of text.matchAll(/\S*\s*/g)) {
@@ -107,7 +109,7 @@ function echoGenerate(tokenizer: Tokenizer, wordDelayMs: number): Model<'generat
         }
         yield { type: 'end', finishReason, usage: usageSoFar() }
       }
-      const usageSoFar = () => ({ ...promptUsage(input), outputTokens: tokenizer.count(sent) })
+      const usageSoFar = () => (begun ? { ...promptUsage(input), outputTokens: tokenizer.count(sent) } : noUsage)
       return { usageSoFar, [Symbol.asyncIterator]: parts }
     },
     inputUsage: promptUsage,

@@ -107,6 +107,8 @@ export function exchange(options: ExchangeOptions): Promise<UpstreamResponse> {
       release() {
         if (ended || failure !== undefined || releasing) return
         releasing = true
+        // The caller has all it wanted: that it leaves now must not cost the connection.
+        signal.removeEventListener('abort', onAbort)
         received = 0
         waiting = []
         waitingBytes = 0

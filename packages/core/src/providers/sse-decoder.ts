@@ -54,9 +54,11 @@ export function eventSplitter(upstream: string, maxEventBytes: number): EventSpl
     for (let index = 0; index < chunk.length; index += 1) {
       const byte = chunk[index]
       if (byte === lf) {
-        // The second half of CRLF goes with the boundary that the CR was.
-        if (afterCr) boundary = boundary === index ? index + 1 : boundary
-        else if (lineIsEmpty) end(index + 1)
+        if (afterCr) {
+          // The second half of CRLF. If the CR ended an event, at the end of the last chunk perhaps, it goes with that.
+          const endedByCr = index === 0 ? pendingBytes === 0 : boundary === index
+          if (endedByCr) boundary = index + 1
+        } else if (lineIsEmpty) end(index + 1)
         lineIsEmpty = true
         afterCr = false
       } else if (byte === cr) {

@@ -69,7 +69,7 @@ function said(upstream: string, { status, message }: ErrorAnswer): string {
 
 /** The error of an exchange that had no proper answer. Names the upstream, never its address. */
 export function transportError(upstream: string, cause: unknown): TollgateError {
-  const { code } = cause as { code?: unknown }
+  const { code, name } = cause as { code?: unknown; name?: unknown }
   switch (code) {
     case 'UND_ERR_CONNECT_TIMEOUT':
       return new TollgateError('upstream_timeout', `The upstream ${upstream} did not accept a connection in time.`, {
@@ -93,7 +93,7 @@ export function transportError(upstream: string, cause: unknown): TollgateError 
     case 'UND_ERR_CLOSED':
       return new TollgateError('not_ready', `The connection to the upstream ${upstream} is closed.`, { cause })
   }
-  if (typeof code === 'string' && code.startsWith('HPE_')) {
+  if (name === 'HTTPParserError') {
     return new TollgateError('upstream_invalid', `The upstream ${upstream} did not keep to HTTP.`, { cause })
   }
   return new TollgateError('upstream_failed', `The upstream ${upstream} broke the connection.`, { cause })

@@ -357,7 +357,7 @@ describe('faults of the upstream', () => {
       'an error with a status in a 200',
       { answer: { status: 200, body: { error: { code: 429 } } } },
       429,
-      'rate_limited',
+      'rate_limit_exceeded',
     ],
     ['a reset before the head', { resetAfter: -1 }, 502, 'upstream_failed'],
     ['silence before the head', { stallAfter: -1 }, 504, 'upstream_timeout'],

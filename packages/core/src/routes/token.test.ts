@@ -227,6 +227,8 @@ describe('a request', () => {
     )
     const nested = await post(url, 'grant_type=password&username[x]=ada&password=correct+horse')
     expect(nested.body['error']).toBe('invalid_request')
+    const twice = await post(url, [...Object.entries(login), ['scope', 'chat'], ['scope', 'embed']])
+    expect(twice.body['error']).toBe('invalid_request')
   })
 })
 

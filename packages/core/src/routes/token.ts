@@ -8,6 +8,7 @@ import { addressKey, checkTrustProxy, clientAddress, type TrustProxy } from '../
 import type { RequestContext } from '../http/context.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendJson } from '../http/respond.js'
+import { challengeText } from '../middleware/auth-challenge.js'
 import { importSecret } from '../middleware/auth-issuer.js'
 import { isPrincipalName } from '../principal.js'
 import { answerWithin } from '../stores/answer-within.js'
@@ -89,10 +90,7 @@ const schema = z.strictObject({
   maxConcurrentHashes: wholeNumber.default(() => threadsToSpare()),
   maxQueuedHashes: wholeNumber.default(32),
   maxBodyBytes: wholeNumber.default(16_384),
-  realm: z
-    .string()
-    .regex(/^[\x20\x21\x23-\x5b\x5d-\x7e]+$/)
-    .default('token'),
+  realm: z.string().regex(challengeText).default('token'),
   now: z.custom<() => number>(isFunction, 'must be a function').default(() => Date.now),
 })
 
@@ -134,7 +132,9 @@ export function tokenRoute(options: TokenRouteOptions): Handler {
     try {
       user =
         (await answerWithin(Promise.resolve(directory.findUser(username)), settings.directoryTimeoutMs)) ?? undefined
-      if (user !== undefined && !isPrincipalName(user.tenant)) throw new TypeError('A user has no valid tenant.')
+      if (user !== undefined && !(isPrincipalName(user.tenant) && Array.isArray(user.scopes))) {
+        throw new TypeError("The directory's record of a user lacks a tenant or scopes.")
+      }
     } catch (error) {
       context.log?.error({ err: error }, 'the directory failed')
       return tokenDelay('identity_unavailable', 'Users cannot be looked up right now.', 1000)

@@ -1,11 +1,11 @@
 /** Units that were given back out of the middle of a bucket's queue. */
 export interface Hole {
   /** Where in the queue the reservation ended that they belonged to. */
-  position: number
-  units: number
+  readonly position: number
+  readonly units: number
 }
 
-/** More holes than this are joined; see {@link addHole}. */
+/** So many are remembered for one bucket. */
 const mostHoles = 64
 
 /**
@@ -31,17 +31,14 @@ export function unserved(level: number, back: number, holes: Hole[] | undefined,
 }
 
 /**
- * Remembers a refund. Beyond 64 the two nearest the front become one, which the front passes sooner than it should: the reservations
- * around it may get back less than they could, never more.
+ * Remembers a refund. Beyond 64 the one nearest the front is forgotten, which takes the front for further than it is: reservations before
+ * that hole may get back less than they could, never more.
  */
 export function addHole(holes: Hole[] | undefined, hole: Hole): Hole[] {
   if (holes === undefined) return [hole]
   let index = holes.length
   while (index > 0 && (holes[index - 1] as Hole).position > hole.position) index -= 1
   holes.splice(index, 0, hole)
-  if (holes.length > mostHoles) {
-    const [first, second] = holes as [Hole, Hole]
-    holes.splice(0, 2, { position: first.position, units: first.units + second.units })
-  }
+  if (holes.length > mostHoles) holes.shift()
   return holes
 }

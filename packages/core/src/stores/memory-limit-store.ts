@@ -123,24 +123,33 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
       const wall = wallOf(claims)
       slots.sweep(now, 1)
       let allowed = true
+      let slot = -1
       for (let index = 0; index < claims.length; index += 1) {
         const claim = claims[index] as Claim
-        check(claim)
-        if (!fits(claim, now, askedBefore(claims, index))) allowed = false
+        slot = check(claim)
+        if (!fits(claim, slot, now, askedBefore(claims, index))) allowed = false
       }
       if (!allowed) {
         return {
           allowed,
-          states: claims.map((claim, index) => stateOf(claim, now, wall, askedBefore(claims, index), 0)),
+          states: claims.map((claim, index) => stateOf(claim, slotOf(claim), now, wall, askedBefore(claims, index), 0)),
         }
       }
-      const marks: number[] = []
-      for (let index = 0; index < claims.length; index += 1) charge(claims[index] as Claim, now, wall, marks)
       reservations += 1
+      const id = idPrefix + reservations
+      const marks: number[] = []
+      const [only] = claims
+      // Nearly every request makes one claim: it is looked up once.
+      if (only !== undefined && claims.length === 1) {
+        slot = charge(only, slot, now, wall, marks)
+        return { allowed, states: [stateOf(only, slot, now, wall, 0, 1)], reservation: { id, claims, marks } }
+      }
+      // One claim may push out the slot of another: looked up each time.
+      for (const claim of claims) charge(claim, slotOf(claim), now, wall, marks)
       return {
         allowed,
-        states: claims.map((claim) => stateOf(claim, now, wall, 0, 1)),
-        reservation: { id: idPrefix + reservations, claims, marks },
+        states: claims.map((claim) => stateOf(claim, slotOf(claim), now, wall, 0, 1)),
+        reservation: { id, claims, marks },
       }
     },
     settle: (reservation, actual) => {
@@ -157,10 +166,7 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
     peek(claims) {
       const now = monotonic()
       const wall = wallOf(claims)
-      return claims.map((claim) => {
-        check(claim)
-        return stateOf(claim, now, wall, 0, 0)
-      })
+      return claims.map((claim) => stateOf(claim, check(claim), now, wall, 0, 0))
     },
     close() {
       slots.clear()
@@ -175,10 +181,12 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
   }
 
   function wallOf(claims: readonly Claim[]): number {
-    return claims.some((claim) => claim.kind === 'window') ? wallNow() : 0
+    for (const { kind } of claims) if (kind === 'window') return wallNow()
+    return 0
   }
 
-  function check(claim: Claim): void {
+  /** Refuses what is no claim; returns its slot. */
+  function check(claim: Claim): number {
     const { key, kind, limit } = claim
     if (typeof key !== 'string' || key === '') throw configInvalid(`The limit "${claim.rule}" has no key.`)
     if (!isUnits(limit)) throw badUnits(`The limit of "${claim.rule}"`, limit)
@@ -198,14 +206,14 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
     if (slot !== -1 && slots.columns.kind[slot] !== kinds[kind]) {
       throw mixedKinds(claim)
     }
+    return slot
   }
 
   function slotOf(claim: Claim): number {
     return slots.find(storedKey(claim.key))
   }
 
-  function fits(claim: Claim, now: number, asked: number): boolean {
-    const slot = slotOf(claim)
+  function fits(claim: Claim, slot: number, now: number, asked: number): boolean {
     if (claim.kind === 'lease') return heldOf(slot, now) + asked + 1 <= claim.limit
     const most = claim.kind === 'bucket' ? (claim.burst ?? claim.limit) : claim.limit
     const used = claim.kind === 'bucket' ? levelOf(slot, claim, now) : spentOf(slot, claim)
@@ -213,9 +221,8 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
   }
 
   /** The state of a claim. `taken` 1: it is part of what is used already. */
-  function stateOf(claim: Claim, now: number, wall: number, asked: number, taken: 0 | 1): ClaimState {
-    const slot = slotOf(claim)
-    const allowed = taken === 1 || fits(claim, now, asked)
+  function stateOf(claim: Claim, slot: number, now: number, wall: number, asked: number, taken: 0 | 1): ClaimState {
+    const allowed = taken === 1 || fits(claim, slot, now, asked)
     const { rule, key, limit } = claim
     if (claim.kind === 'lease') {
       const held = heldOf(slot, now)
@@ -263,35 +270,41 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
     }
   }
 
-  function charge(claim: Claim, now: number, wall: number, marks: number[]): void {
+  /** Takes a claim that fits; returns its slot. */
+  function charge(claim: Claim, slot: number, now: number, wall: number, marks: number[]): number {
     if (claim.kind === 'lease') {
       stamps += 1
       marks.push(stamps, 0)
-      const ends = now + claim.leaseMs
-      let slot = slotOf(claim)
-      if (slot === -1) slot = slots.add(storedKey(claim.key), kinds.lease, ends, now)
-      const leases = (slots.columns.extra[slot] as Leases | undefined) ?? { ends: new Map(), soonest: ends }
-      slots.columns.extra[slot] = leases
-      leases.ends.set(stamps, ends)
-      leases.soonest = Math.min(leases.soonest, ends)
-      slots.columns.wholeAt[slot] = Math.max(slots.columns.wholeAt[slot] ?? 0, ends)
-    } else if (claim.cost === 0) marks.push(-1, 0)
-    else if (claim.kind === 'bucket') {
-      const slot = pour(claim, claim.cost, now)
-      marks.push(slots.columns.born[slot] ?? 0, slots.columns.back[slot] ?? 0)
-    } else {
-      const slot = spend(claim, claim.cost, now, wall)
-      marks.push(slots.columns.born[slot] ?? 0, claim.startsAt)
+      return hold(claim, slot, stamps, now)
     }
+    if (claim.cost === 0) {
+      marks.push(-1, 0)
+      return slot
+    }
+    const { kind, cost } = claim
+    const charged = kind === 'bucket' ? pour(claim, slot, cost, now) : spend(claim, slot, cost, now, wall)
+    marks.push(slots.columns.born[charged] ?? 0, slots.columns.back[charged] ?? 0)
+    return charged
+  }
+
+  function hold(claim: LeaseClaim, known: number, stamp: number, now: number): number {
+    const ends = now + claim.leaseMs
+    const slot = known === -1 ? slots.add(storedKey(claim.key), kinds.lease, ends, now) : known
+    const { extra, wholeAt } = slots.columns
+    const leases = (extra[slot] as Leases | undefined) ?? { ends: new Map(), soonest: ends }
+    extra[slot] = leases
+    leases.ends.set(stamp, ends)
+    leases.soonest = Math.min(leases.soonest, ends)
+    wholeAt[slot] = Math.max(wholeAt[slot] ?? 0, ends)
+    return slot
   }
 
   /** Adds units to the end of a bucket's queue. */
-  function pour(claim: BucketClaim, units: number, now: number): number {
-    let slot = slotOf(claim)
-    const before = levelOf(slot, claim, now)
+  function pour(claim: BucketClaim, known: number, units: number, now: number): number {
+    const before = levelOf(known, claim, now)
     const level = before + units
     const wholeAt = now + (level * claim.windowMs) / claim.limit
-    if (slot === -1) slot = slots.add(storedKey(claim.key), kinds.bucket, wholeAt, now)
+    const slot = known === -1 ? slots.add(storedKey(claim.key), kinds.bucket, wholeAt, now) : known
     const { columns } = slots
     if (before === 0) {
       stamps += 1
@@ -307,12 +320,11 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
   }
 
   /** Charges a window, beginning it if it is a new one. */
-  function spend(claim: WindowClaim, units: number, now: number, wall: number): number {
-    let slot = slotOf(claim)
+  function spend(claim: WindowClaim, known: number, units: number, now: number, wall: number): number {
     // A caller that names a window which is over by our clock goes by another clock: believe it for the length of the window.
     const wholeAt = now + (claim.endsAt > wall ? claim.endsAt - wall : claim.endsAt - claim.startsAt)
-    const fresh = slot === -1
-    if (fresh) slot = slots.add(storedKey(claim.key), kinds.window, wholeAt, now)
+    const fresh = known === -1
+    const slot = fresh ? slots.add(storedKey(claim.key), kinds.window, wholeAt, now) : known
     const { columns } = slots
     const other = columns.extra[slot] as PlainWindow | undefined
     const startsAt = columns.at[slot] ?? 0
@@ -389,7 +401,7 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
       }
       const change = (actual?.[index] ?? 0) - claim.cost
       if (change > 0) {
-        if (claim.kind === 'bucket') pour(claim, change, now)
+        if (claim.kind === 'bucket') pour(claim, slotOf(claim), change, now)
         else overspend(claim, change, now, wall)
       } else if (change < 0) {
         if (claim.kind === 'bucket') refundBucket(claim, -change, first, second, now)
@@ -432,8 +444,9 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
 
   function overspend(claim: WindowClaim, units: number, now: number, wall: number): void {
     const slot = slotOf(claim)
-    if (slot === -1 || (slots.columns.at[slot] ?? 0) <= claim.startsAt) spend(claim, units, now, wall)
-    else slots.columns.level[slot] = (slots.columns.level[slot] ?? 0) + units
+    if (slot === -1 || (slots.columns.at[slot] ?? 0) <= claim.startsAt) {
+      spend(claim, slot, units, now, wall)
+    } else slots.columns.level[slot] = (slots.columns.level[slot] ?? 0) + units
   }
 }
 

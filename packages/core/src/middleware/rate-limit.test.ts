@@ -1,0 +1,421 @@
+import { EventEmitter, once } from 'node:events'
+import type { OutgoingHttpHeaders } from 'node:http'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { eachHost, type Host, hosts } from '../../test/hosts.js'
+import type { TollgateError } from '../errors.js'
+import type { RequestContext } from '../http/context.js'
+import { type ErrorHandler, endpoint, type Handler, middleware } from '../http/handler.js'
+import type { LimitStore, Verdict } from '../stores/limit-store.js'
+import { memoryLimitStore } from '../stores/memory-limit-store.js'
+import { rateLimit } from './rate-limit.js'
+
+const hello = endpoint('hello', (_context, _req, res) => void res.end('hello'))
+
+/** Fills the principal from headers, as `auth` would from credentials. */
+const signedIn = middleware('signedIn', (context, req) => {
+  const [tenant, subject, tier] = String(req.headers['x-test-principal'] ?? '').split(' ')
+  if (tenant === undefined || subject === undefined) return
+  context.principal = { tenant, subject, method: 'api-key', scopes: [], ...(tier === undefined ? {} : { tier }) }
+})
+
+const as = (principal: string) => ({ headers: { 'x-test-principal': principal } })
+
+const plain = hosts.find(({ name }) => name === 'node:http') as Host
+
+const emitWarning = () => vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+
+afterEach(() => void vi.restoreAllMocks())
+
+/** The statuses of `count` requests, one after another. */
+async function statuses(url: string, count: number, init?: RequestInit): Promise<number[]> {
+  const seen: number[] = []
+  for (let index = 0; index < count; index += 1) {
+    const answer = await fetch(url, init)
+    await answer.arrayBuffer()
+    seen.push(answer.status)
+  }
+  return seen
+}
+
+/** Keeps the errors that reach the end, and answers as a host does that knows only `status` and `headers`. */
+function catching(errors: TollgateError[]): ErrorHandler {
+  return (error, _req, res, _next) => {
+    const { status, headers } = error as TollgateError
+    errors.push(error as TollgateError)
+    res.writeHead(status, headers as OutgoingHttpHeaders)
+    res.end()
+  }
+}
+
+eachHost((host) => {
+  it('tells the limit on each answer, refuses beyond it, and serves again after Retry-After', async () => {
+    let now = 0
+    const store = memoryLimitStore({ now: () => now })
+    const { url } = await host.start(rateLimit({ store, anonymous: { limit: 3 } }), hello)
+    for (const remaining of [2, 1, 0]) {
+      const answer = await fetch(url)
+      expect(answer.status).toBe(200)
+      expect(answer.headers.get('ratelimit-policy')).toBe('"requests";q=3;w=60')
+      expect(answer.headers.get('ratelimit')).toBe(`"requests";r=${remaining};t=20`)
+    }
+    now = 500
+    const refused = await fetch(url)
+    expect(refused.status).toBe(429)
+    expect(refused.headers.get('ratelimit-policy')).toBe('"requests";q=3;w=60')
+    expect(refused.headers.get('ratelimit')).toBe('"requests";r=0;t=20')
+    expect(refused.headers.get('retry-after')).toBe('20')
+    now = 20_000
+    expect(await statuses(url, 2)).toEqual([200, 429])
+  })
+
+  it('waits for an asynchronous store', async () => {
+    const memory = memoryLimitStore()
+    const store: LimitStore = { ...memory, take: async (claims) => memory.take(claims) }
+    const { url } = await host.start(rateLimit({ store, anonymous: { limit: 1 } }), hello)
+    expect(await statuses(url, 2)).toEqual([200, 429])
+  })
+
+  it('lets exactly the limit through at once', async () => {
+    const { url } = await host.start(rateLimit(), hello)
+    const answers = await Promise.all(Array.from({ length: 50 }, () => fetch(url)))
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(10)
+  })
+})
+
+describe('whom it counts', () => {
+  it('principals by tier, each apart; the tenant is part of the name', async () => {
+    const { url } = await plain.start(signedIn, rateLimit(), hello)
+    const limitOf = async (principal: string) =>
+      (await fetch(url, as(principal))).headers.get('ratelimit-policy')?.match(/q=(\d+)/)?.[1]
+    expect(await limitOf('acme ann free')).toBe('10')
+    expect(await limitOf('acme ann pro')).toBe('100')
+    expect(await limitOf('acme ann enterprise')).toBe('1000')
+    expect(await limitOf('acme ann')).toBe('10')
+    expect(await statuses(url, 11, as('acme bob'))).toEqual([...Array(10).fill(200), 429])
+    expect(await statuses(url, 1, as('other bob'))).toEqual([200])
+    expect(await statuses(url, 1)).toEqual([200])
+  })
+
+  it('a caller that moves to another tier keeps what it has used', async () => {
+    const { url } = await plain.start(signedIn, rateLimit(), hello)
+    expect(await statuses(url, 11, as('acme ann free'))).toEqual([...Array(10).fill(200), 429])
+    expect((await fetch(url, as('acme ann pro'))).headers.get('ratelimit')).toMatch(/r=89;/)
+    expect(await statuses(url, 1, as('acme ann free'))).toEqual([429])
+  })
+
+  it('an unknown tier as the default one, and says so once per tier', async () => {
+    const warn = emitWarning()
+    const { url } = await plain.start(signedIn, rateLimit(), hello)
+    for (const tier of ['gold', 'gold', '__proto__', 'constructor']) {
+      const answer = await fetch(url, as(`acme ann ${tier}`))
+      expect(answer.headers.get('ratelimit-policy')).toBe('"requests";q=10;w=60')
+    }
+    expect(warn.mock.calls.map(([message]) => message)).toEqual([
+      expect.stringContaining('"gold"'),
+      expect.stringContaining('"__proto__"'),
+      expect.stringContaining('"constructor"'),
+    ])
+  })
+
+  it('addresses: X-Forwarded-For changes nothing unless the proxy is trusted', async () => {
+    const warn = emitWarning()
+    const spoof = (address: string) => ({ headers: { 'x-forwarded-for': address } })
+    const open = await plain.start(rateLimit({ anonymous: { limit: 2 } }), hello)
+    const seen = []
+    for (const address of ['1.1.1.1', '2.2.2.2', '3.3.3.3']) seen.push(...(await statuses(open.url, 1, spoof(address))))
+    expect(seen).toEqual([200, 200, 429])
+    expect(warn).toHaveBeenCalledOnce()
+    expect(warn.mock.calls[0]?.[0]).toMatch(/trustProxy/)
+
+    const behind = await plain.start(rateLimit({ anonymous: { limit: 1 }, trustProxy: 'loopback' }), hello)
+    expect(await statuses(behind.url, 2, spoof('9.9.9.9, 203.0.113.1'))).toEqual([200, 429])
+    expect(await statuses(behind.url, 1, spoof('8.8.8.8, 203.0.113.1'))).toEqual([429])
+    expect(await statuses(behind.url, 1, spoof('203.0.113.2'))).toEqual([200])
+    expect(await statuses(behind.url, 1, spoof('2001:db8:1:201::1'))).toEqual([200])
+    expect(await statuses(behind.url, 1, spoof('2001:db8:1:2ff::2'))).toEqual([429])
+    expect(await statuses(behind.url, 1, spoof('[2001:db8:1:301::1]:443'))).toEqual([200])
+    expect(warn).toHaveBeenCalledOnce()
+  })
+
+  it('a caller whose connection is gone, in one bucket with its like', () => {
+    const limiter = rateLimit({ anonymous: { limit: 1 } })
+    const errors: unknown[] = []
+    for (let count = 0; count < 2; count += 1) {
+      const req = { headers: {}, socket: { remoteAddress: undefined } }
+      const res = Object.assign(new EventEmitter(), { headersSent: false, setHeader: () => {} })
+      limiter(req as never, res as never, (error) => errors.push(error))
+    }
+    expect(errors).toEqual([undefined, expect.objectContaining({ code: 'rate_limited' })])
+  })
+
+  it('a key of your own, with the tenant before it; undefined for the usual one', async () => {
+    const key = (req: { headers: { [name: string]: unknown } }) => req.headers['x-device'] as string | undefined
+    const { url } = await plain.start(signedIn, rateLimit({ key, tiers: { free: { limit: 1 } } }), hello)
+    const device = (principal: string, name: string) => ({
+      headers: { 'x-test-principal': principal, 'x-device': name },
+    })
+    expect(await statuses(url, 2, device('acme ann', 'd'))).toEqual([200, 429])
+    expect(await statuses(url, 1, device('acme bob', 'd'))).toEqual([429])
+    expect(await statuses(url, 1, device('other ann', 'd'))).toEqual([200])
+    expect(await statuses(url, 1, device('acme', 'd'))).toEqual([200])
+    expect(await statuses(url, 2, as('acme ann'))).toEqual([200, 429])
+  })
+})
+
+describe('what it counts', () => {
+  const costly = (options: Parameters<typeof rateLimit>[0] = {}) =>
+    rateLimit({ anonymous: { limit: 10 }, cost: (req) => Number(req.headers['x-cost']), ...options })
+  const cost = (units: number | string) => ({ headers: { 'x-cost': String(units) } })
+
+  it('units; a refusal charges nothing', async () => {
+    const { url } = await plain.start(costly(), hello)
+    expect(await statuses(url, 3, cost(4))).toEqual([200, 200, 429])
+    expect(await statuses(url, 2, cost(2))).toEqual([200, 429])
+    expect(await statuses(url, 1, cost(0))).toEqual([200])
+  })
+
+  it('a cost over the burst is a bad request, as it can never pass', async () => {
+    const errors: TollgateError[] = []
+    const { url } = await plain.start(costly(), hello, catching(errors))
+    const answer = await fetch(url, cost(11))
+    expect(answer.status).toBe(400)
+    expect(answer.headers.has('retry-after')).toBe(false)
+    expect(errors[0]?.message).toMatch(/costs 11; at most 10/)
+    expect(await statuses(url, 1, cost(10))).toEqual([200])
+  })
+
+  it.each(['-1', 'NaN', 'Infinity', 'x'])(
+    'a cost of %s is a mistake of the program, not a free pass',
+    async (units) => {
+      const errors: TollgateError[] = []
+      const { url } = await plain.start(costly(), hello, catching(errors))
+      expect(await statuses(url, 1, cost(units))).toEqual([500])
+      expect(errors[0]).toMatchObject({ code: 'config_invalid' })
+      expect(await statuses(url, 1, cost(10))).toEqual([200])
+    },
+  )
+
+  it('callbacks that answer with a promise are refused, not believed', async () => {
+    const errors: TollgateError[] = []
+    const later = async () => true
+    for (const options of [{ key: later }, { cost: later }]) {
+      const { url } = await plain.start(rateLimit(options as never), hello, catching(errors))
+      expect(await statuses(url, 1)).toEqual([500])
+    }
+    const { url } = await plain.start(rateLimit({ skip: later as never, anonymous: { limit: 1 } }), hello)
+    expect(await statuses(url, 2)).toEqual([200, 429])
+  })
+
+  it('not what skip names', async () => {
+    const skip = ({ method }: { method?: string | undefined }) => method === 'OPTIONS'
+    const { url } = await plain.start(rateLimit({ skip, anonymous: { limit: 1 } }), hello)
+    expect(await statuses(url, 3, { method: 'OPTIONS' })).toEqual([200, 200, 200])
+    expect(await statuses(url, 2)).toEqual([200, 429])
+  })
+
+  it('HEAD like any other, with the same fields', async () => {
+    const { url } = await plain.start(rateLimit({ anonymous: { limit: 1 } }), hello)
+    expect(await statuses(url, 1)).toEqual([200])
+    const refused = await fetch(url, { method: 'HEAD' })
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '60'])
+  })
+
+  it('one request once, though the limiter is mounted twice; warns once', async () => {
+    const warn = emitWarning()
+    const store = memoryLimitStore()
+    const { url } = await plain.start(rateLimit({ store }), rateLimit({ store }), hello)
+    expect((await fetch(url)).headers.get('ratelimit')).toMatch(/r=9;/)
+    expect((await fetch(url)).headers.get('ratelimit')).toMatch(/r=8;/)
+    expect(warn).toHaveBeenCalledOnce()
+  })
+
+  it('address and principal, though both limiters have one name', async () => {
+    const warn = emitWarning()
+    const store = memoryLimitStore()
+    const { url } = await plain.start(
+      rateLimit({ store, anonymous: { limit: 100 } }),
+      signedIn,
+      rateLimit({ store, tiers: { free: { limit: 1 } } }),
+      hello,
+    )
+    expect(await statuses(url, 2, as('acme ann'))).toEqual([200, 429])
+    expect(warn).not.toHaveBeenCalled()
+  })
+})
+
+describe('how it tells', () => {
+  it('the refusal as an error with the registered problem type', async () => {
+    const errors: TollgateError[] = []
+    const { url } = await plain.start(rateLimit({ name: 'rpm', anonymous: { limit: 1 } }), hello, catching(errors))
+    expect(await statuses(url, 2)).toEqual([200, 429])
+    expect(errors).toEqual([
+      expect.objectContaining({
+        code: 'rate_limited',
+        retryAfterMs: expect.any(Number),
+        details: {
+          type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
+          'violated-policies': ['rpm'],
+        },
+      }),
+    ])
+  })
+
+  it('a limit of 0 as a refusal that no wait will mend', async () => {
+    const { url } = await plain.start(rateLimit({ anonymous: { limit: 0 } }), hello)
+    const answer = await fetch(url)
+    expect(answer.status).toBe(429)
+    expect(answer.headers.has('retry-after')).toBe(false)
+    expect(answer.headers.get('x-should-retry')).toBe('false')
+    expect(answer.headers.get('ratelimit')).toBe('"requests";r=0')
+  })
+
+  it('in other styles, in several, or not at all', async () => {
+    const fieldsOf = async (headers: NonNullable<Parameters<typeof rateLimit>[0]>['headers']) => {
+      const { url } = await plain.start(rateLimit({ anonymous: { limit: 1 }, headers }), hello)
+      await fetch(url)
+      const refused = await fetch(url)
+      return [...refused.headers.keys()].filter((name) => /ratelimit|retry/.test(name))
+    }
+    expect(await fieldsOf(false)).toEqual(['retry-after'])
+    expect(await fieldsOf('draft-7')).toEqual(['ratelimit', 'ratelimit-policy', 'retry-after'])
+    expect(await fieldsOf(['draft-6', 'openai'])).toEqual([
+      'ratelimit-limit',
+      'ratelimit-policy',
+      'ratelimit-remaining',
+      'ratelimit-reset',
+      'retry-after',
+      'retry-after-ms',
+      'x-ratelimit-limit-requests',
+      'x-ratelimit-remaining-requests',
+      'x-ratelimit-reset-requests',
+    ])
+  })
+
+  it('two limits on one answer, and both on the refusal of the second', async () => {
+    const { url } = await plain.start(
+      rateLimit({ name: 'minute', anonymous: { limit: 5 } }),
+      rateLimit({ name: 'hour', anonymous: { limit: 1, windowMs: 3_600_000 } }),
+      hello,
+    )
+    await fetch(url)
+    const refused = await fetch(url)
+    expect(refused.status).toBe(429)
+    expect(refused.headers.get('ratelimit-policy')).toBe('"minute";q=5;w=60, "hour";q=1;w=3600')
+    expect(refused.headers.get('ratelimit')).toMatch(/^"minute";r=3;t=12, "hour";r=0;t=3600$/)
+  })
+
+  it('nothing once the answer has begun', async () => {
+    const errors: unknown[] = []
+    const after: Handler = (req, res, next) => {
+      res.writeHead(200)
+      res.write('begun')
+      limiter(req, res, (error) => {
+        errors.push(error)
+        res.end()
+        void next
+      })
+    }
+    const limiter = rateLimit({ anonymous: { limit: 0 } })
+    const { url } = await plain.start(after)
+    expect(await (await fetch(url)).text()).toBe('begun')
+    expect(errors).toEqual([expect.objectContaining({ code: 'rate_limited' })])
+  })
+})
+
+describe('when the store fails', () => {
+  const failing = (take: LimitStore['take']): LimitStore => ({ ...memoryLimitStore(), take })
+  const ways: [string, LimitStore['take']][] = [
+    [
+      'throws',
+      () => {
+        throw new Error('down')
+      },
+    ],
+    ['rejects', () => Promise.reject(new Error('down'))],
+    ['hangs', () => new Promise<Verdict>(() => {})],
+  ]
+
+  it.each(ways)('open: lets pass a store that %s, with one warning a minute', async (_way, take) => {
+    const warn = emitWarning()
+    const { url } = await plain.start(rateLimit({ store: failing(take), storeTimeoutMs: 20 }), hello)
+    expect(await statuses(url, 3)).toEqual([200, 200, 200])
+    expect(warn).toHaveBeenCalledOnce()
+    expect(warn.mock.calls[0]?.[0]).toMatch(/store failed/)
+  })
+
+  it.each(ways)('closed: answers 503 for a store that %s', async (_way, take) => {
+    emitWarning()
+    const errors: TollgateError[] = []
+    const limiter = rateLimit({ store: failing(take), storeTimeoutMs: 20, onStoreError: 'closed' })
+    const { url } = await plain.start(limiter, hello, catching(errors))
+    const answer = await fetch(url)
+    expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1'])
+    expect(errors).toEqual([expect.objectContaining({ code: 'store_unavailable' })])
+  })
+
+  it('warns through the log of the request, if there is one', async () => {
+    const warn = emitWarning()
+    const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() }
+    const logged = middleware('logged', (context: RequestContext) => {
+      context.log = log
+    })
+    const { url } = await plain.start(logged, rateLimit({ store: failing(ways[0]?.[1] as LimitStore['take']) }), hello)
+    expect(await statuses(url, 2)).toEqual([200, 200])
+    expect(log.warn).toHaveBeenCalledExactlyOnceWith({ reason: 'down' }, expect.stringContaining('unlimited'))
+    expect(warn).not.toHaveBeenCalled()
+  })
+
+  it('gives back what a late answer took for a request that was refused', async () => {
+    emitWarning()
+    const memory = memoryLimitStore()
+    const released = new EventEmitter()
+    let answer = () => {}
+    const store: LimitStore = {
+      ...memory,
+      take: (claims) =>
+        new Promise((resolve) => {
+          answer = () => resolve(memory.take(claims))
+        }),
+      release: (reservation) => {
+        memory.release(reservation)
+        released.emit('done', reservation)
+      },
+    }
+    const { url } = await plain.start(rateLimit({ store, storeTimeoutMs: 10, onStoreError: 'closed' }), hello)
+    expect(await statuses(url, 1)).toEqual([503])
+    const done = once(released, 'done')
+    answer()
+    await done
+    const key = 'requests|address|127.0.0.1'
+    const [state] = memory.peek([{ kind: 'bucket', rule: 'requests', key, limit: 10, windowMs: 60_000, cost: 1 }])
+    expect(state?.remaining).toBe(10)
+  })
+})
+
+describe('options', () => {
+  it.each([
+    [{ tires: {} }, /tires/],
+    [{ tiers: { free: { limit: -1 } } }, /tiers/],
+    [{ tiers: { free: { limit: 10, window: 1 } } }, /window/],
+    [{ tiers: { pro: { limit: 10 } } }, /"free" is not among the tiers: pro/],
+    [{ defaultTier: 'toString' }, /toString/],
+    [{ store: {} }, /LimitStore/],
+    [{ name: 'a "name"' }, /name/],
+    [{ headers: 'draft-8' }, /headers/],
+    [{ trustProxy: true }, /number of proxies/],
+    [{ ipv6PrefixLength: 16 }, /ipv6PrefixLength/],
+    [{ onStoreError: 'local' }, /onStoreError/],
+    [{ key: 'ip' }, /key/],
+  ])('%j is refused where it is made', (options, message) => {
+    expect(() => rateLimit(options as never)).toThrow(message)
+    expect(() => rateLimit(options as never)).toThrow(expect.objectContaining({ code: 'config_invalid' }))
+  })
+
+  it('are not changed', () => {
+    const options = Object.freeze({
+      tiers: Object.freeze({ free: Object.freeze({ limit: 5 }) }),
+      headers: Object.freeze(['draft-6'] as const),
+    })
+    expect(() => rateLimit(options)).not.toThrow()
+  })
+})

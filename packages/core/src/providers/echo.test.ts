@@ -1,0 +1,106 @@
+import { describe, expect, it } from 'vitest'
+import { gptTokenizer } from '../gpt-tokenizer.js'
+import type { Call } from '../inference/model.js'
+import type { GenerateInput, Part } from '../inference/task.js'
+import { providerCases } from '../testing/provider.js'
+import { echoProvider } from './echo.js'
+
+const tokenizer = gptTokenizer()
+const provider = echoProvider({ tokenizer })
+const call: Call = { signal: new AbortController().signal, requestId: 'r' }
+const generate = provider.model('generate', 'echo')
+const embed = provider.model('embed', 'echo')
+
+function said(content: string, more: Partial<GenerateInput> = {}): GenerateInput {
+  return {
+    messages: [
+      { role: 'user', content: 'earlier' },
+      { role: 'user', content },
+      { role: 'assistant', content: 'x' },
+    ],
+    ...more,
+  }
+}
+
+describe('echoProvider', () => {
+  describe('as any provider', () => {
+    for (const { name, run } of providerCases) {
+      it(name, () => run({ make: () => echoProvider({ tokenizer }), models: { generate: 'echo', embed: 'echo' } }))
+    }
+  })
+
+  it('repeats the last user message, text parts joined', async () => {
+    expect((await generate?.run(said('Hello  you\n'), call))?.output.text).toBe('Hello  you\n')
+    const content = [
+      { type: 'text', text: 'a' },
+      { type: 'image', url: 'x' },
+      { type: 'text', text: 'b' },
+    ] as const
+    expect((await generate?.run({ messages: [{ role: 'user', content }] }, call))?.output.text).toBe('ab')
+    expect((await generate?.run({ messages: [{ role: 'system', content: 'x' }] }, call))?.output.text).toBe('')
+  })
+
+  it('counts with the tokenizer, and says that the count is true', async () => {
+    const { usage } = (await generate?.run(said('Hello there, world'), call)) ?? {}
+    expect(usage).toEqual({
+      inputTokens: tokenizer.count('earlier') + tokenizer.count('Hello there, world') + tokenizer.count('x'),
+      outputTokens: tokenizer.count('Hello there, world'),
+      estimated: false,
+    })
+  })
+
+  it.each([1, 2, 3, 7])('writes no more than %d tokens, in whole characters', async (maxOutputTokens) => {
+    const text = 'Some words, 你好 and 🙂🙂🙂 at the end of it all'
+    const { output, usage } = (await generate?.run(said(text, { maxOutputTokens }), call)) ?? {}
+    expect(output?.finishReason).toBe('length')
+    expect(text.startsWith(output?.text ?? '!')).toBe(true)
+    // No half of a surrogate pair.
+    expect(Buffer.from(output?.text ?? '').toString()).toBe(output?.text)
+    expect(usage?.outputTokens).toBeLessThanOrEqual(maxOutputTokens)
+  })
+
+  it('streams word by word, spaces kept', async () => {
+    const parts: Part<'generate'>[] = []
+    for await (const part of generate?.stream?.(said('  a bc\n d '), call) ?? []) parts.push(part)
+    expect(parts.map((part) => (part.type === 'text' ? part.text : part.type))).toEqual([
+      '  ',
+      'a ',
+      'bc\n ',
+      'd ',
+      'end',
+    ])
+  })
+
+  it('waits between words if told to, and stops waiting when its caller leaves', async () => {
+    const slow = echoProvider({ tokenizer, wordDelayMs: 60_000 }).model('generate', 'echo')
+    const controller = new AbortController()
+    const parts = slow?.stream?.(said('a b'), { ...call, signal: controller.signal })[Symbol.asyncIterator]()
+    const first = parts?.next()
+    controller.abort()
+    await expect(first).rejects.toMatchObject({ code: 'client_closed' })
+  })
+
+  it('embeds to unit length; texts that share words are nearer than those that do not', async () => {
+    const inputs = ['the red fox runs', 'a red fox ran', 'quarterly tax report', '...', [1, 2, 3]]
+    const { output } = (await embed?.run({ inputs, dimensions: 512 }, call)) ?? {}
+    const [fox = [], other = [], tax = []] = output?.vectors.map((vector) => Array.from(vector)) ?? []
+    for (const vector of output?.vectors ?? []) expect(Math.hypot(...vector)).toBeCloseTo(1, 5)
+    const dot = (left: number[], right: number[]) =>
+      left.reduce((sum, number, index) => sum + number * (right[index] ?? 0), 0)
+    expect(dot(fox, other)).toBeGreaterThan(dot(fox, tax))
+    expect(fox).toHaveLength(512)
+  })
+
+  it('is named as what it is', async () => {
+    const infos = (await provider.list?.()) ?? []
+    for (const info of infos) {
+      expect(info.ownedBy).toBe('tollgate-development')
+      expect(info.description).toMatch(/development only/)
+    }
+  })
+
+  it('refuses options that are wrong', () => {
+    expect(() => echoProvider({} as never)).toThrow(expect.objectContaining({ code: 'config_invalid' }))
+    expect(() => echoProvider({ tokenizer, delay: 5 } as never)).toThrow(/delay/)
+  })
+})

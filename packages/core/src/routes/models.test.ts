@@ -1,0 +1,138 @@
+import express from 'express'
+import OpenAI from 'openai'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { eachHost, listen } from '../../test/hosts.js'
+import { openAiUpstream, upstreamKey } from '../../test/openai-upstream.js'
+import { listener } from '../http/handler.js'
+import type { Model, ModelInfo } from '../inference/model.js'
+import type { Provider } from '../inference/provider.js'
+import { inferenceService } from '../inference/service.js'
+import type { Task } from '../inference/task.js'
+import { errorHandler } from '../middleware/error-handler.js'
+import { byteTokenizer } from '../providers/count-tokens.js'
+import { echoProvider } from '../providers/echo.js'
+import { openAiCompatible } from '../providers/openai-compatible.js'
+import { listModels, modelDetails } from './models.js'
+
+const infos: ModelInfo[] = [
+  { id: 'iris', task: 'predict', version: '1', loadedAt: Date.UTC(2026, 0, 1), inputSchema: { type: 'object' } },
+  { id: 'iris', task: 'predict', version: '2', loadedAt: Date.UTC(2026, 0, 2), description: 'Flowers.' },
+  { id: 'org/llama 3', task: 'generate' },
+]
+const local: Provider = {
+  name: 'local',
+  model: <T extends Task>(task: T, id: string, version = '2') =>
+    infos.some((info) => info.task === task && info.id === id && (info.version ?? '2') === version)
+      ? ({ task, id, version, provider: 'local' } as unknown as Model<T>)
+      : undefined,
+  list: async () => infos,
+}
+const service = inferenceService({
+  providers: [local, echoProvider({ tokenizer: byteTokenizer })],
+  aliases: { flower: 'iris' },
+})
+const list = listModels({ service })
+const details = modelDetails({ service })
+
+eachHost((host) => {
+  it('lists the models', async () => {
+    const { url } = await host.start(['/v1/models', list], errorHandler())
+    const response = await fetch(`${url}/v1/models`)
+    expect(await response.json()).toEqual({
+      object: 'list',
+      data: [
+        { id: 'iris', object: 'model', created: Date.UTC(2026, 0, 2) / 1000, owned_by: 'local' },
+        { id: 'org/llama 3', object: 'model', created: 0, owned_by: 'local' },
+        { id: 'echo', object: 'model', created: 0, owned_by: 'tollgate-development' },
+        { id: 'flower', object: 'model', created: Date.UTC(2026, 0, 2) / 1000, owned_by: 'local' },
+      ],
+    })
+  })
+
+  it('describes a model by the tail of the path, and says what there is for one it does not know', async () => {
+    const { url } = await host.start(details, errorHandler())
+    const response = await fetch(`${url}/v1/models/iris?x=1`)
+    expect(await response.json()).toEqual({
+      id: 'iris',
+      object: 'model',
+      created: Date.UTC(2026, 0, 2) / 1000,
+      owned_by: 'local',
+      task: 'predict',
+      description: 'Flowers.',
+      versions: [
+        { version: '1', latest: false, loaded_at: '2026-01-01T00:00:00.000Z', input_schema: { type: 'object' } },
+        { version: '2', latest: true, loaded_at: '2026-01-02T00:00:00.000Z' },
+      ],
+    })
+    const unknown = await fetch(`${url}/v1/models/nope`)
+    expect([unknown.status, await unknown.json()]).toMatchObject([
+      404,
+      { error: { code: 'model_not_found', message: expect.stringContaining('echo, flower, iris, org/llama 3') } },
+    ])
+  })
+})
+
+describe('modelDetails', () => {
+  it.each([
+    ['/v1/models/org%2Fllama%203', 200, 'org/llama 3'],
+    ['/v1/models/org/llama%203', 200, 'org/llama 3'],
+    ['/v1/models/iris@1', 200, 'iris'],
+    ['/v1/models/iris@latest', 200, 'iris'],
+    ['/v1/models/flower', 200, 'flower'],
+    ['/v1/models/iris@7', 404, undefined],
+    ['/v1/models/%E0%A4%A', 400, undefined],
+    ['/v1/models/', 404, undefined],
+    ['/elsewhere', 404, undefined],
+  ])('%s is %d', async (path, status, id) => {
+    const { url } = await listen(listener(details, errorHandler()))
+    const response = await fetch(`${url}${path}`)
+    expect(response.status).toBe(status)
+    if (id !== undefined) expect(await response.json()).toMatchObject({ id })
+  })
+
+  it('takes the parameter of a route of Express, a wildcard too', async () => {
+    const app = express()
+    app.get('/a/:name', details as never)
+    app.get('/b/*name', details as never)
+    const { url } = await listen(app)
+    for (const path of ['/a/org%2Fllama%203', '/b/org/llama%203']) {
+      expect(await (await fetch(url + path)).json()).toMatchObject({ id: 'org/llama 3' })
+    }
+  })
+
+  it('refuses other methods, answers HEAD without a body', async () => {
+    const { url } = await listen(listener(details, errorHandler()))
+    const posted = await fetch(`${url}/v1/models/iris`, { method: 'POST' })
+    expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD'])
+    const head = await fetch(`${url}/v1/models/iris`, { method: 'HEAD' })
+    expect([head.status, await head.text()]).toEqual([200, ''])
+  })
+})
+
+it('works with the SDK, over an upstream that is asked what it has', async () => {
+  const upstream = await openAiUpstream({ 'gpt-a': {}, 'text-embed-b': {} })
+  const over = inferenceService({
+    providers: [openAiCompatible({ name: 'up', baseUrl: upstream.baseUrl, apiKey: upstreamKey })],
+  })
+  onTestFinished(async () => {
+    await over.close()
+    await upstream.close()
+  })
+  const { url } = await listen(
+    listener((req, res, next) => {
+      const handler = req.url === '/models' ? listModels({ service: over }) : modelDetails({ service: over })
+      handler(req, res, next)
+    }, errorHandler()),
+  )
+  const client = new OpenAI({ apiKey: 'sk-caller', baseURL: url, maxRetries: 0 })
+  const page = await client.models.list()
+  expect(page.data.map(({ id, owned_by }) => [id, owned_by])).toEqual([
+    ['gpt-a', 'fixture'],
+    ['text-embed-b', 'fixture'],
+  ])
+  expect(await client.models.retrieve('text-embed-b')).toMatchObject({
+    task: 'embed',
+    versions: [{ version: 'latest' }],
+  })
+  await expect(client.models.retrieve('nope')).rejects.toBeInstanceOf(OpenAI.NotFoundError)
+})
