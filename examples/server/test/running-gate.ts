@@ -35,6 +35,7 @@ export async function startGate(variables: Readonly<Record<string, string>> = {}
   onTestFinished(async () => {
     server.closeAllConnections()
     await new Promise((resolve) => server.close(resolve))
+    await gate.service.ready()
     await gate.service.close()
   })
   return {

@@ -24,12 +24,12 @@ const { values } = parseArgs({
 
 /** Requests of a warm-up and of one slice. Slices take a fraction of a second, so that the base's are close by when the machine's pace changes. */
 const requests: Readonly<Record<Scenario, { warmUp: number; slice: number }>> = {
-  json: { warmUp: 8_000, slice: 600 },
-  stream: { warmUp: 2_000, slice: 200 },
+  json: { warmUp: 12_000, slice: 1_500 },
+  stream: { warmUp: 3_000, slice: 400 },
 }
 
 /** Slices of every subject in a round. */
-const slices = 6
+const slices = 4
 
 /** Readings of one subject in one round: the medians of its slices. */
 interface Reading {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { parseUsd } from './money.js'
 import type { PriceTarget, Rates } from './price-overrides.js'
 
@@ -19,9 +20,9 @@ let loaded: { readonly prices: GenaiPrices; readonly version: string } | undefin
 // The list is 0.5 MB of JavaScript: loaded when a price is first looked up, from this machine's disk, and never updated over the network.
 function load() {
   if (loaded === undefined) {
-    const entry = require.resolve('@pydantic/genai-prices')
-    const manifest = readFileSync(new URL('../package.json', `file://${entry}`), 'utf8')
-    const { version } = JSON.parse(manifest) as { version: string }
+    // Its manifest is not among its exports; it lies beside the directory of its entry.
+    const manifest = join(dirname(require.resolve('@pydantic/genai-prices')), '..', 'package.json')
+    const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }
     loaded = { prices: require('@pydantic/genai-prices') as GenaiPrices, version: `genai-prices-${version}` }
   }
   return loaded

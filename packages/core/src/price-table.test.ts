@@ -201,6 +201,16 @@ describe('overrides', () => {
   })
 })
 
+it('does not take a name that holds a separator for another', () => {
+  const prices = priceTable({ list: false, overrides: { 'p/m@1': { free: true } } })
+  expect(prices.price({ provider: 'p', model: 'm', version: '1' })).toBeDefined()
+  for (const separator of ['\0', ':', '/', '']) {
+    expect(prices.price({ provider: 'p', model: `m${separator}1` })).toBeUndefined()
+    expect(prices.price({ provider: `p${separator}m`, model: '', version: '1' })).toBeUndefined()
+  }
+  expect(priceTable().price({ provider: 'openai', model: 'gpt-4o'.padEnd(100_000, '-') })).toBeUndefined()
+})
+
 it('holds a bounded number of models', () => {
   const prices = priceTable({ overrides: { known: { free: true } } })
   for (let index = 0; index < 3_000; index += 1) prices.price({ provider: 'p', model: `made-up-${index}` })

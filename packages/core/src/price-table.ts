@@ -59,6 +59,9 @@ interface Known {
   readonly validUntilMs: number
 }
 
+/** Characters. A longer name is no vendor's model; it is neither searched for in the list nor remembered. */
+const longestName = 512
+
 /** A price that changes by date or time of day is looked up again when the minute changes; others once. */
 const minuteMs = 60_000
 
@@ -92,7 +95,8 @@ export function priceTable(options: PriceTableOptions = {}): PriceTable {
     const own = override(target)
     if (own !== undefined) return { tiers: [tierOf(0, own)], validUntilMs: Number.POSITIVE_INFINITY }
     const given = vendorByProvider.get(target.provider.toLowerCase())
-    const vendor = !list || given === false ? undefined : (given ?? vendorOf(target))
+    const offList = !list || given === false || target.model.length > longestName
+    const vendor = offList ? undefined : (given ?? vendorOf(target))
     const listed = vendor === undefined ? undefined : listPrice(vendor, target.model, nowMs)
     if (listed === undefined) return { tiers: [], validUntilMs: Number.POSITIVE_INFINITY }
     return {
@@ -101,16 +105,21 @@ export function priceTable(options: PriceTableOptions = {}): PriceTable {
     }
   }
 
+  const find = (target: PriceTarget): Known => {
+    const { provider, model, version = '' } = target
+    const nowMs = now()
+    if (model.length > longestName) return lookUp(target, nowMs)
+    const key = `${provider.length}:${provider}${model.length}:${model}${version}`
+    const known = memo.get(key)
+    if (known !== undefined && nowMs < known.validUntilMs) return known
+    const found = lookUp(target, nowMs)
+    memo.set(key, found)
+    return found
+  }
+
   return {
     price(target, usage) {
-      const key = `${target.provider}\0${target.model}\0${target.version ?? ''}`
-      const nowMs = now()
-      let known = memo.get(key)
-      if (known === undefined || nowMs >= known.validUntilMs) {
-        known = lookUp(target, nowMs)
-        memo.set(key, known)
-      }
-      const { tiers } = known
+      const { tiers } = find(target)
       let tier = tiers[0]
       if (tier === undefined || usage === undefined) return tier?.price
       if (tiers.length > 1) {

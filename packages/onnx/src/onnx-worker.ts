@@ -1,4 +1,4 @@
-import { configInvalid, TollgateError } from '@tollgate/core/errors'
+import { checkedOptions, configInvalid, TollgateError } from '@tollgate/core/errors'
 import { z } from 'zod'
 import { type CallLimit, watchLimit } from './call-limit.js'
 import { type Queued, runQueue } from './run-queue.js'
@@ -91,9 +91,7 @@ const MAX_BACK_OFF_MS = 30_000
  * await worker.run(model, { tensors: { features: { type: 'float32', data: Float32Array.of(5.1, 3.5, 1.4, 0.2), dims: [1, 4] } } })
  */
 export function onnxWorker(options: OnnxWorkerOptions = {}): OnnxWorker {
-  const parsed = onnxWorkerOptions.safeParse(options)
-  if (!parsed.success) throw configInvalid(`onnxWorker: ${z.prettifyError(parsed.error)}`)
-  const settings = parsed.data
+  const settings = checkedOptions('onnxWorker', onnxWorkerOptions, options)
   const queue = runQueue<Job>(settings)
   const models = new Map<string, LoadedModel>()
   const failures = new Map<string, { readonly error: unknown; readonly retryAt: number }>()

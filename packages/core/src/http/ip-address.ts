@@ -14,7 +14,7 @@ export function parseAddress(text: string): AddressGroups | undefined {
   if (!text.includes(':')) return isIPv4(text) ? [0, 0, 0, 0, 0, 0xffff, ...ipv4Groups(text)] : undefined
   const zone = text.indexOf('%')
   // A zone needs a name, of characters that occur in names of interfaces.
-  if (zone !== -1 && !/^[\w.~-]+$/.test(text.slice(zone + 1))) return undefined
+  if (zone !== -1 && !/^[\w.:~-]+$/.test(text.slice(zone + 1))) return undefined
   return parseIpv6(text, zone === -1 ? text.length : zone)
 }
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { connect } from 'node:net'
+import compression from 'compression'
 import express from 'express'
 import { describe, expect, it, vi } from 'vitest'
 import { eachHost, listen } from '../../test/hosts.js'
@@ -140,6 +141,20 @@ describe('with the parsers and answers of a host', () => {
     const { url } = await listen(app)
     expect((await ask(url)).cacheStatus).toBe('tollgate; fwd=uri-miss; fwd-status=200; stored')
     expect((await ask(url)).body).toEqual({ run: 1 })
+  })
+
+  it('keeps what the handler wrote, not what compression made of it', async () => {
+    const text = 'compressible '.repeat(200)
+    const app = express()
+    app.use(compression({ threshold: 0 }), who, cache())
+    app.post('/ask', (_req, res) => void res.json({ text }))
+    const { url } = await listen(app)
+    const miss = await ask(url)
+    const hit = await ask(url, { headers: { 'accept-encoding': 'identity' } })
+    expect(miss.headers.get('content-encoding')).not.toBeNull()
+    expect(hit.headers.get('content-encoding')).toBeNull()
+    expect(hit.cacheStatus).toContain('hit')
+    expect([miss.body, hit.body]).toEqual([{ text }, { text }])
   })
 
   it('works before express.json', async () => {

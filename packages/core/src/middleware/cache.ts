@@ -81,7 +81,7 @@ export function cache(options: CacheOptions = {}): Handler {
 
   function lookUp(exchange: Exchange, body: unknown): void | Promise<void> {
     const { context, req, directives } = exchange
-    const { stream, temperature, model } = (body ?? {}) as { stream?: unknown; temperature?: unknown; model?: unknown }
+    const { stream, temperature } = (body ?? {}) as { stream?: unknown; temperature?: unknown }
     if (stream === true) return bypass(exchange, 'fwd=bypass; detail=stream')
     if (!nondeterministic && typeof temperature === 'number' && temperature > 0) {
       return bypass(exchange, 'fwd=bypass; detail=temperature')
@@ -91,7 +91,7 @@ export function cache(options: CacheOptions = {}): Handler {
     if (among === undefined) return bypass(exchange, 'fwd=bypass; detail=no-principal')
     const key = cacheKey(`${name}:${among}`, context, req, keyHeaders, body)
     if (key === undefined) return bypass(exchange, 'fwd=bypass; detail=body')
-    const asked: Asked = { ...exchange, key, model: typeof model === 'string' ? model : '' }
+    const asked: Asked = { ...exchange, key }
     if (directives.has('no-cache') || seconds(directives, 'max-age') === 0) {
       refuseIfOnlyCached(exchange, 'fwd=request')
       return run(asked, undefined, 'fwd=request')
@@ -179,11 +179,12 @@ export function cache(options: CacheOptions = {}): Handler {
     })
   }
 
-  function answer({ context, req, res, before, model }: Asked, entry: CacheEntry, outcome: 'hit' | 'collapsed'): void {
+  function answer({ context, req, res, before }: Asked, entry: CacheEntry, outcome: 'hit' | 'collapsed'): void {
     if (res.destroyed) return
     context.cache = outcome
-    // Tells cost, limits and metrics that nothing was used, before the answer is put together.
-    recordUsage(req, { ...(entry.target ?? { model }), usage: noUsage })
+    // Tells cost, limits and metrics that nothing was used, before the answer is put together. A handler that named no model on the miss has
+    // none now: the body's word for it may be anything, and would become a label.
+    recordUsage(req, { ...(entry.target ?? { model: '' }), usage: noUsage })
     const body = onHit === undefined ? entry.body : rewritten(entry.body, context)
     const nowMs = now()
     const ttl = Math.floor((entry.expiresAt - nowMs) / 1_000)
@@ -246,8 +247,6 @@ interface Exchange {
 
 interface Asked extends Exchange {
   readonly key: string
-  /** The model that the body names, or ''. */
-  readonly model: string
 }
 
 function isPromise(value: unknown): value is Promise<unknown> {

@@ -107,6 +107,8 @@ export function cost(options: CostOptions = {}): Handler {
   }
 }
 
+// The name may be the caller's word: short enough to log and to keep.
 function nameOf({ provider, model }: Target): string {
-  return provider === '' ? `'${model}'` : `'${provider}/${model}'`
+  const name = model.slice(0, 256)
+  return provider === '' ? `'${name}'` : `'${provider}/${name}'`
 }

@@ -1,16 +1,8 @@
 import * as prometheus from 'prom-client'
 import { z } from 'zod'
 import { checkedOptions, configInvalid } from '../errors.js'
-import type {
-  Counter,
-  Gauge,
-  Histogram,
-  HistogramDefinition,
-  HistogramSeries,
-  MetricDefinition,
-  MetricSnapshot,
-  MetricsRegistry,
-} from './metrics-registry.js'
+import type { MetricDefinition, MetricSnapshot, MetricsRegistry } from './metrics-registry.js'
+import { HistogramSet, ValueSet } from './metrics-series.js'
 
 /** Options of {@link prometheusRegistry}. */
 export interface PrometheusRegistryOptions {
@@ -20,15 +12,12 @@ export interface PrometheusRegistryOptions {
 
 const optionsSchema = z.strictObject({ processMetrics: z.boolean().default(false) })
 
-interface Known {
-  readonly kind: MetricSnapshot['kind']
-  readonly metric: Counter | Gauge | Histogram
-  readonly snapshot: () => Promise<MetricSnapshot>
-}
+type Kind = MetricSnapshot['kind']
+type Sample = prometheus.MetricValueWithName<string>
 
 /**
- * A metrics registry of its own over prom-client; the library's global one is not touched. Counters and gauges are plain numbers that
- * prom-client sees when somebody asks for them.
+ * A metrics registry of its own over prom-client, whose global one is not touched. Figures are plain numbers until somebody asks for them; prom-client
+ * writes the formats and knows the process.
  *
  * @example const registry = prometheusRegistry({ processMetrics: true })
  * @throws TollgateError `config_invalid` for wrong options
@@ -39,178 +28,75 @@ export function prometheusRegistry(options: PrometheusRegistryOptions = {}): Met
   const text = new prometheus.Registry()
   const open = new prometheus.Registry<prometheus.OpenMetricsContentType>()
   open.setContentType(prometheus.openMetricsContentType)
-  const registers = [text, open]
-  const known = new Map<string, Known>()
 
-  if (processMetrics) {
-    prometheus.collectDefaultMetrics({ register: text })
-    for (const metric of registered(text)) open.registerMetric(metric)
+  // In OpenMetrics a counter's name is told without the `_total` of its samples. prom-client would strike it from the metric for good, and the next
+  // text exposition would lack it; so each format has an object of its own.
+  const publish = (name: string, help: string, kind: Kind, samples: () => Sample[] | Promise<Sample[]>): void => {
+    const told = (as: string) => ({
+      name: as,
+      help,
+      type: kind,
+      get: async () => ({ name: as, help, type: kind, values: await samples() }),
+    })
+    // The typings ask for a metric of prom-client's classes; the registry asks for no more than this.
+    text.registerMetric(told(name) as unknown as prometheus.Metric)
+    open.registerMetric(told(kind === 'counter' ? name.replace(/_total$/, '') : name) as unknown as prometheus.Metric)
   }
 
-  /** The metric of this name, made at first use. */
-  const once = <Metric extends Counter | Gauge | Histogram>(
-    kind: Known['kind'],
-    { name }: MetricDefinition,
-    make: () => { metric: Metric; snapshot: () => Promise<MetricSnapshot> },
-  ): Metric => {
-    const existing = known.get(name)
-    if (existing === undefined) {
-      const made = make()
-      known.set(name, { kind, ...made })
-      return made.metric
+  if (processMetrics) {
+    const ofProcess = new prometheus.Registry()
+    prometheus.collectDefaultMetrics({ register: ofProcess })
+    for (const metric of ofProcess.getMetricsAsArray() as unknown as ProcessMetric[]) {
+      publish(metric.name, metric.help, metric.type, async () => (await metric.get()).values)
     }
-    if (existing.kind !== kind) throw configInvalid(`The metric ${name} is a ${existing.kind}, not a ${kind}.`)
-    // Made by the same call for the same kind.
-    return existing.metric as Metric
+  }
+
+  const known = new Map<string, { readonly kind: Kind; readonly metric: ValueSet | HistogramSet }>()
+
+  /** The metric of this name, made at first use. */
+  const once = <Metric extends ValueSet | HistogramSet>(
+    kind: Kind,
+    { name, help }: MetricDefinition,
+    make: () => Metric,
+  ) => {
+    const existing = known.get(name)
+    if (existing !== undefined) {
+      if (existing.kind !== kind) throw configInvalid(`The metric ${name} is a ${existing.kind}, not a ${kind}.`)
+      // Made by the same function for the same kind.
+      return existing.metric as Metric
+    }
+    const metric = make()
+    known.set(name, { kind, metric })
+    publish(name, help, kind, () => samplesOf(name, metric))
+    return metric
   }
 
   return {
-    counter: (definition) =>
-      once('counter', definition, () => {
-        const values = new Values(definition)
-        new prometheus.Counter({
-          ...named(definition),
-          registers,
-          collect() {
-            this.reset()
-            for (const { labels, value } of values.all()) this.inc(labels, value)
-          },
-        })
-        return {
-          metric: values,
-          snapshot: async () => ({ name: definition.name, kind: 'counter', series: values.all() }),
-        }
-      }),
-
-    gauge: (definition) =>
-      once('gauge', definition, () => {
-        const values = new Values(definition)
-        new prometheus.Gauge({
-          ...named(definition),
-          registers,
-          collect() {
-            for (const { labels, value } of values.all()) this.set(labels, value)
-          },
-        })
-        return {
-          metric: values,
-          snapshot: async () => ({ name: definition.name, kind: 'gauge', series: values.all() }),
-        }
-      }),
-
-    histogram: (definition) =>
-      once('histogram', definition, () => {
-        const metric = new prometheus.Histogram({
-          ...named(definition),
-          buckets: [...definition.buckets],
-          registers,
-        })
-        return {
-          metric: { series: (...labels) => metric.labels(labelsOf(definition, labels)) },
-          snapshot: async () => ({
-            name: definition.name,
-            kind: 'histogram',
-            series: histogramSeries(definition, (await metric.get()).values),
-          }),
-        }
-      }),
-
-    expose(format) {
-      if (format === 'prometheus') return text.metrics()
-      // prom-client takes `_total` off the names of counters when it writes OpenMetrics, for good: the next text exposition would lack it. All names
-      // are read before its first await, so they can be put back at once.
-      const names = registered(open).map((metric) => [metric, metric.name] as const)
-      const written = open.metrics()
-      for (const [metric, name] of names) metric.name = name
-      return written
-    },
-
-    async collect() {
-      return Promise.all([...known.values()].map(({ snapshot }) => snapshot()))
-    },
+    counter: (definition) => once('counter', definition, () => new ValueSet(definition)),
+    gauge: (definition) => once('gauge', definition, () => new ValueSet(definition)),
+    histogram: (definition) => once('histogram', definition, () => new HistogramSet(definition)),
+    expose: (format) => (format === 'prometheus' ? text : open).metrics(),
+    collect: async () =>
+      Array.from(known, ([name, { kind, metric }]) => ({ name, kind, series: metric.all() }) as MetricSnapshot),
   }
 }
 
-/** Numbers by label values. */
-class Values implements Counter, Gauge {
-  readonly #definition: MetricDefinition
-  readonly #series = new Map<string, { labels: Record<string, string>; value: number } & ReturnType<Gauge['series']>>()
-
-  constructor(definition: MetricDefinition) {
-    this.#definition = definition
-    if ((definition.labels ?? []).length === 0) this.series()
-  }
-
-  series(...given: readonly string[]) {
-    const labels = labelsOf(this.#definition, given)
-    const key = JSON.stringify(labels)
-    const existing = this.#series.get(key)
-    if (existing !== undefined) return existing
-    const made = {
-      labels,
-      value: 0,
-      add(amount: number) {
-        made.value += amount
-      },
-      set(value: number) {
-        made.value = value
-      },
-    }
-    this.#series.set(key, made)
-    return made
-  }
-
-  all(): Array<{ labels: Record<string, string>; value: number }> {
-    return Array.from(this.#series.values(), ({ labels, value }) => ({ labels, value }))
-  }
+interface ProcessMetric {
+  readonly name: string
+  readonly help: string
+  readonly type: Kind
+  get(): Promise<{ readonly values: Sample[] }>
 }
 
-const maxLabelLength = 128
-
-// prom-client finds a series by `a:1,b:2,`, so that a comma in a value could pass for the next label: one series in the place of another.
-function labelsOf({ name, labels = [] }: MetricDefinition, values: readonly string[]): Record<string, string> {
-  if (labels.length !== values.length) {
-    throw configInvalid(
-      `${name} has ${labels.length} labels (${labels.join(', ')}); ${values.length} values were given.`,
-    )
-  }
-  return Object.fromEntries(labels.map((label, index) => [label, safeLabel(values[index] ?? '')]))
+function samplesOf(name: string, metric: ValueSet | HistogramSet): Sample[] {
+  if (metric instanceof ValueSet) return metric.all().map(({ labels, value }) => ({ labels, value }) as Sample)
+  return metric.all().flatMap(({ labels, count, sum, buckets }) => [
+    ...buckets.map((bucket) => ({
+      metricName: `${name}_bucket`,
+      labels: { ...labels, le: bucket.upTo === Number.POSITIVE_INFINITY ? '+Inf' : bucket.upTo },
+      value: bucket.count,
+    })),
+    { metricName: `${name}_sum`, labels, value: sum },
+    { metricName: `${name}_count`, labels, value: count },
+  ])
 }
-
-function safeLabel(value: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must go
-  return value.slice(0, maxLabelLength).replace(/[,\u0000-\u001f\u007f]/g, '_')
-}
-
-function named({ name, help, labels = [] }: MetricDefinition) {
-  return { name, help, labelNames: [...labels] }
-}
-
-interface Named {
-  name: string
-}
-
-// The typings leave out that a registry hands out the metrics themselves, as its own `merge` needs.
-function registered(registry: { getMetricsAsArray(): unknown }): Array<prometheus.Metric & Named> {
-  return registry.getMetricsAsArray() as Array<prometheus.Metric & Named>
-}
-
-type HistogramValue = prometheus.MetricValueWithName<string>
-
-function histogramSeries(definition: HistogramDefinition, values: readonly HistogramValue[]): HistogramSeries[] {
-  const found = new Map<string, { labels: Record<string, string>; count: number; sum: number; buckets: Bucket[] }>()
-  for (const { labels: all, value, metricName } of values) {
-    const { le, ...rest } = all as Record<string, string | number>
-    const labels = Object.fromEntries((definition.labels ?? []).map((label) => [label, String(rest[label] ?? '')]))
-    const key = JSON.stringify(labels)
-    const series = found.get(key) ?? { labels, count: 0, sum: 0, buckets: [] }
-    found.set(key, series)
-    if (le !== undefined)
-      series.buckets.push({ upTo: le === '+Inf' ? Number.POSITIVE_INFINITY : Number(le), count: value })
-    else if (metricName === `${definition.name}_sum`) series.sum = value
-    else if (metricName === `${definition.name}_count`) series.count = value
-  }
-  return [...found.values()]
-}
-
-type Bucket = HistogramSeries['buckets'][number]

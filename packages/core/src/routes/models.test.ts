@@ -3,7 +3,7 @@ import OpenAI from 'openai'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { eachHost, listen } from '../../test/hosts.js'
 import { openAiUpstream, upstreamKey } from '../../test/openai-upstream.js'
-import { listener } from '../http/handler.js'
+import { type Handler, listener } from '../http/handler.js'
 import type { Model, ModelInfo } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
 import { inferenceService } from '../inference/service.js'
@@ -118,12 +118,9 @@ it('works with the SDK, over an upstream that is asked what it has', async () =>
     await over.close()
     await upstream.close()
   })
-  const { url } = await listen(
-    listener((req, res, next) => {
-      const handler = req.url === '/models' ? listModels({ service: over }) : modelDetails({ service: over })
-      handler(req, res, next)
-    }, errorHandler()),
-  )
+  const [all, one] = [listModels({ service: over }), modelDetails({ service: over })]
+  const byPath: Handler = (req, res, next) => (req.url === '/models' ? all : one)(req, res, next)
+  const { url } = await listen(listener(byPath, errorHandler()))
   const client = new OpenAI({ apiKey: 'sk-caller', baseURL: url, maxRetries: 0 })
   const page = await client.models.list()
   expect(page.data.map(({ id, owned_by }) => [id, owned_by])).toEqual([

@@ -1,7 +1,9 @@
 import { hash, randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import { checkedOptions, configInvalid } from '../errors.js'
+import { checkedOptions } from '../errors.js'
 import { addHole, type Hole, unserved } from './bucket-holes.js'
+import { askedBefore, checkActual, checkClaim, mixedKinds } from './check-claim.js'
+import { bucketState, fitsUnits, leaseState, windowState } from './claim-state.js'
 import { limitSlots } from './limit-slots.js'
 import type {
   BucketClaim,
@@ -48,9 +50,6 @@ const kinds = { bucket: 0, window: 1, lease: 2 } as const
 
 /** Longer keys are kept by their digest, so that `maxKeys` bounds the bytes too. */
 const longestKey = 256
-
-/** Sums of fractions are off by less than this part of the burst. */
-const slack = 1e-9
 
 interface PlainWindow {
   startsAt: number
@@ -132,7 +131,9 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
       if (!allowed) {
         return {
           allowed,
-          states: claims.map((claim, index) => stateOf(claim, slotOf(claim), now, wall, askedBefore(claims, index), 0)),
+          states: claims.map((claim, index) =>
+            stateOf(claim, slotOf(claim), now, wall, askedBefore(claims, index), false),
+          ),
         }
       }
       reservations += 1
@@ -142,22 +143,18 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
       // Nearly every request makes one claim: it is looked up once.
       if (only !== undefined && claims.length === 1) {
         slot = charge(only, slot, now, wall, marks)
-        return { allowed, states: [stateOf(only, slot, now, wall, 0, 1)], reservation: { id, claims, marks } }
+        return { allowed, states: [stateOf(only, slot, now, wall, 0, true)], reservation: { id, claims, marks } }
       }
       // One claim may push out the slot of another: looked up each time.
       for (const claim of claims) charge(claim, slotOf(claim), now, wall, marks)
       return {
         allowed,
-        states: claims.map((claim) => stateOf(claim, slotOf(claim), now, wall, 0, 1)),
+        states: claims.map((claim) => stateOf(claim, slotOf(claim), now, wall, 0, true)),
         reservation: { id, claims, marks },
       }
     },
     settle: (reservation, actual) => {
-      const { claims } = reservation
-      if (actual.length !== claims.length) {
-        throw configInvalid(`settle: ${actual.length} actual costs for ${claims.length} claims; give one for each.`)
-      }
-      for (const units of actual) if (!isUnits(units)) throw badUnits('settle: an actual cost', units)
+      checkActual(reservation.claims, actual)
       correct(reservation, actual)
     },
     release(reservation) {
@@ -166,7 +163,7 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
     peek(claims) {
       const now = monotonic()
       const wall = wallOf(claims)
-      return claims.map((claim) => stateOf(claim, check(claim), now, wall, 0, 0))
+      return claims.map((claim) => stateOf(claim, check(claim), now, wall, 0, false))
     },
     close() {
       slots.clear()
@@ -187,25 +184,9 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
 
   /** Refuses what is no claim; returns its slot. */
   function check(claim: Claim): number {
-    const { key, kind, limit } = claim
-    if (typeof key !== 'string' || key === '') throw configInvalid(`The limit "${claim.rule}" has no key.`)
-    if (!isUnits(limit)) throw badUnits(`The limit of "${claim.rule}"`, limit)
-    if (kind === 'lease') checkDuration(claim.rule, claim.leaseMs)
-    else {
-      if (!isUnits(claim.cost)) throw badUnits(`The cost for "${claim.rule}"`, claim.cost)
-      if (kind === 'bucket') {
-        checkDuration(claim.rule, claim.windowMs)
-        if (claim.burst !== undefined && !isUnits(claim.burst))
-          throw badUnits(`The burst of "${claim.rule}"`, claim.burst)
-      } else if (kind === 'window') {
-        if (!Number.isFinite(claim.startsAt)) throw configInvalid(`The window of "${claim.rule}" has no start.`)
-        checkDuration(claim.rule, claim.endsAt - claim.startsAt)
-      } else throw configInvalid(`The limit "${(claim as Claim).rule}" is of no known kind.`)
-    }
+    checkClaim(claim)
     const slot = slotOf(claim)
-    if (slot !== -1 && slots.columns.kind[slot] !== kinds[kind]) {
-      throw mixedKinds(claim)
-    }
+    if (slot !== -1 && slots.columns.kind[slot] !== kinds[claim.kind]) throw mixedKinds(claim)
     return slot
   }
 
@@ -215,59 +196,21 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
 
   function fits(claim: Claim, slot: number, now: number, asked: number): boolean {
     if (claim.kind === 'lease') return heldOf(slot, now) + asked + 1 <= claim.limit
-    const most = claim.kind === 'bucket' ? (claim.burst ?? claim.limit) : claim.limit
-    const used = claim.kind === 'bucket' ? levelOf(slot, claim, now) : spentOf(slot, claim)
-    return claim.limit > 0 && used + asked + claim.cost <= most * (1 + slack)
+    const { limit, cost } = claim
+    return claim.kind === 'window'
+      ? fitsUnits(claim, limit, spentOf(slot, claim) + asked, cost)
+      : fitsUnits(claim, claim.burst ?? limit, levelOf(slot, claim, now) + asked, cost)
   }
 
-  /** The state of a claim. `taken` 1: it is part of what is used already. */
-  function stateOf(claim: Claim, slot: number, now: number, wall: number, asked: number, taken: 0 | 1): ClaimState {
-    const allowed = taken === 1 || fits(claim, slot, now, asked)
-    const { rule, key, limit } = claim
-    if (claim.kind === 'lease') {
-      const held = heldOf(slot, now)
-      const soonest = held === 0 ? now : (slots.columns.extra[slot] as Leases).soonest
-      return {
-        rule,
-        key,
-        allowed,
-        limit,
-        remaining: Math.max(0, Math.floor(limit - held)),
-        resetMs: held === 0 ? 0 : whole((slots.columns.wholeAt[slot] ?? 0) - now),
-        retryAfterMs: allowed ? 0 : limit < asked + 1 ? Number.POSITIVE_INFINITY : Math.max(1, whole(soonest - now)),
-      }
-    }
-    if (claim.kind === 'window') {
-      const spent = spentOf(slot, claim)
-      const resetMs = spent === 0 ? 0 : whole(claim.endsAt - wall)
-      const never = limit === 0 || asked + claim.cost > limit * (1 + slack)
-      return {
-        rule,
-        key,
-        allowed,
-        limit,
-        remaining: unitsLeft(limit, limit, spent),
-        resetMs,
-        retryAfterMs: allowed ? 0 : never ? Number.POSITIVE_INFINITY : Math.max(1, whole(claim.endsAt - wall)),
-      }
-    }
-    const burst = claim.burst ?? limit
-    const level = levelOf(slot, claim, now)
-    const perUnitMs = claim.windowMs / limit
-    const never = limit === 0 || asked + claim.cost > burst * (1 + slack)
-    return {
-      rule,
-      key,
-      allowed,
-      limit,
-      remaining: unitsLeft(limit, burst, level),
-      resetMs: level === 0 ? 0 : whole(level * perUnitMs),
-      retryAfterMs: allowed
-        ? 0
-        : never
-          ? Number.POSITIVE_INFINITY
-          : Math.max(1, whole((level + asked + claim.cost - burst) * perUnitMs)),
-    }
+  /** The state of a claim; of one that is `taken`, after it. */
+  function stateOf(claim: Claim, slot: number, now: number, wall: number, asked: number, taken: boolean): ClaimState {
+    const allowed = taken || fits(claim, slot, now, asked)
+    if (claim.kind === 'bucket') return bucketState(claim, levelOf(slot, claim, now), asked, allowed)
+    if (claim.kind === 'window') return windowState(claim, spentOf(slot, claim), asked, allowed, wall)
+    const held = heldOf(slot, now)
+    if (held === 0) return leaseState(claim, 0, asked, allowed, 0, 0)
+    const { extra, wholeAt } = slots.columns
+    return leaseState(claim, held, asked, allowed, (extra[slot] as Leases).soonest - now, (wholeAt[slot] ?? 0) - now)
   }
 
   /** Takes a claim that fits; returns its slot. */
@@ -447,46 +390,6 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
     if (slot === -1 || (slots.columns.at[slot] ?? 0) <= claim.startsAt) {
       spend(claim, slot, units, now, wall)
     } else slots.columns.level[slot] = (slots.columns.level[slot] ?? 0) + units
-  }
-}
-
-/** What earlier claims of the same request ask of the same key. */
-function askedBefore(claims: readonly Claim[], index: number): number {
-  let asked = 0
-  for (let before = 0; before < index; before += 1) {
-    const other = claims[before] as Claim
-    const claim = claims[index] as Claim
-    if (other.key !== claim.key) continue
-    if (other.kind !== claim.kind) throw mixedKinds(claim)
-    asked += other.kind === 'lease' ? 1 : other.cost
-  }
-  return asked
-}
-
-function unitsLeft(limit: number, most: number, used: number): number {
-  return limit === 0 ? 0 : Math.max(0, Math.floor((most - used) * (1 + slack) + slack))
-}
-
-/** Milliseconds rounded up, but not for what rounding has added. */
-function whole(milliseconds: number): number {
-  return Math.max(0, Math.ceil(milliseconds - 1e-6))
-}
-
-function isUnits(value: number): boolean {
-  return typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER
-}
-
-function mixedKinds({ rule }: Claim): Error {
-  return configInvalid(`The key of "${rule}" is used for a limit of another kind; use another key.`)
-}
-
-function badUnits(what: string, value: unknown): Error {
-  return configInvalid(`${what} must be a number from 0 to ${Number.MAX_SAFE_INTEGER}, not ${String(value)}.`)
-}
-
-function checkDuration(rule: string, milliseconds: number): void {
-  if (!(milliseconds > 0 && milliseconds < Number.POSITIVE_INFINITY)) {
-    throw configInvalid(`The limit "${rule}" must last some milliseconds, not ${String(milliseconds)}.`)
   }
 }
 

@@ -1,0 +1,158 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { openAiUpstream, upstreamKey } from '../../../packages/core/test/openai-upstream.js'
+
+const main = join(import.meta.dirname, '../dist/main.js')
+
+interface Started {
+  readonly child: ChildProcess
+  /** Everything said so far, on both outputs. */
+  output(): string
+  /** Resolves with the match as soon as the output has it. */
+  said(pattern: RegExp): Promise<RegExpExecArray>
+  /** The exit code. */
+  readonly ended: Promise<number | null>
+}
+
+/** The server as `npm start` starts it: a process of its own, in an empty folder or the one given. */
+function startProcess(
+  variables: Readonly<Record<string, string>>,
+  folder = mkdtempSync(join(tmpdir(), 'tollgate-')),
+): Started {
+  const child = spawn(process.execPath, [main], {
+    cwd: folder,
+    env: { PATH: process.env['PATH'], PORT: '0', ...variables },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let text = ''
+  const looking = new Set<() => void>()
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+      for (const look of looking) look()
+    })
+  }
+  const ended = once(child, 'exit').then(([code]) => code as number | null)
+  onTestFinished(() => void child.kill('SIGKILL'))
+  return {
+    child,
+    ended,
+    output: () => text,
+    said: (pattern) =>
+      new Promise((resolve, reject) => {
+        const look = () => {
+          const match = pattern.exec(text)
+          if (match === null) return
+          looking.delete(look)
+          resolve(match)
+        }
+        looking.add(look)
+        void ended.then(() => reject(new Error(`It ended without saying ${pattern}:\n${text}`)))
+        look()
+      }),
+  }
+}
+
+const address = /listens on (http:\/\/\S+)/
+
+describe('the server as a process', () => {
+  it('says its address, a ready-made key and a curl line that works as it is', async () => {
+    const server = startProcess({})
+    const [, line = ''] = await server.said(/^(curl .*)$/m)
+    expect(server.output()).toMatch(/API key {4}tg_dev_[\w-]{32} /)
+    const { stdout } = await promisify(execFile)('bash', ['-c', line])
+    expect(JSON.parse(stdout)).toMatchObject({ prediction: 'en', label: 'en', model_version: '1.0.0' })
+    server.child.kill('SIGTERM')
+    expect(await server.ended).toBe(0)
+  })
+
+  it('takes API_KEY and an .env file, and does not repeat the key', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tollgate-'))
+    writeFileSync(join(folder, '.env'), 'API_KEY=key-of-the-env-file-0123\nLOG_LEVEL=silent\n')
+    const server = startProcess({}, folder)
+    const [, url = ''] = await server.said(address)
+    const headers = { 'x-api-key': 'key-of-the-env-file-0123' }
+    expect((await fetch(`${url}/v1/models`, { headers })).status).toBe(200)
+    expect((await fetch(`${url}/v1/models`)).status).toBe(401)
+    expect(server.output()).not.toContain('key-of-the-env-file')
+  })
+
+  it('lists all mistakes of its settings at once, and ends', async () => {
+    const server = startProcess({ PORT: 'x', LOG_LEVEL: 'loud', MODEL_NAME: 'gpt-4o' })
+    expect(await server.ended).toBe(1)
+    for (const name of ['PORT: ', 'LOG_LEVEL: ', 'MODEL_NAME: ']) expect(server.output()).toContain(name)
+  })
+
+  it('says what to do when its port is taken', async () => {
+    const first = startProcess({})
+    const [, url = ''] = await first.said(address)
+    const second = startProcess({ PORT: new URL(url).port })
+    expect(await second.ended).toBe(1)
+    expect(second.output()).toContain('set PORT to another one')
+  })
+
+  it('lets an open stream end before it does, and refuses new work meanwhile', async () => {
+    const upstream = await openAiUpstream()
+    onTestFinished(() => upstream.close())
+    // Forty events of one byte a write: long enough for the signal to come in between.
+    upstream.script('m', { text: 'word '.repeat(40), split: 'bytes', delayMs: 10 })
+    const server = startProcess({
+      OPENAI_BASE_URL: upstream.baseUrl,
+      OPENAI_API_KEY: upstreamKey,
+      MODEL_NAME: 'm',
+      API_KEY: 'key-of-the-drain-test',
+    })
+    const [, url = ''] = await server.said(address)
+    const ask = () =>
+      fetch(`${url}/v1/chat/completions`, {
+        method: 'POST',
+        headers: { authorization: 'Bearer key-of-the-drain-test', 'content-type': 'application/json' },
+        body: JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'Hi' }], stream: true }),
+      })
+    const stream = await ask()
+    const reader = (stream.body as ReadableStream<Uint8Array>).getReader()
+    let text = Buffer.from((await reader.read()).value ?? []).toString()
+    server.child.kill('SIGTERM')
+    await server.said(/draining 1 open requests/)
+    expect((await ask()).status).toBe(503)
+    expect(await (await fetch(`${url}/ready`)).json()).toMatchObject({ status: 'draining' })
+    for (let part = await reader.read(); part.done !== true; part = await reader.read()) {
+      text += Buffer.from(part.value).toString()
+    }
+    expect(text.endsWith('data: [DONE]\n\n')).toBe(true)
+    expect(await server.ended).toBe(0)
+  })
+
+  it('cuts a stream that does not end within the bound', async () => {
+    const upstream = await openAiUpstream()
+    onTestFinished(() => upstream.close())
+    upstream.script('m', { stallAfter: 2 })
+    const server = startProcess({
+      OPENAI_BASE_URL: upstream.baseUrl,
+      OPENAI_API_KEY: upstreamKey,
+      MODEL_NAME: 'm',
+      API_KEY: 'key-of-the-drain-test',
+      DRAIN_SECONDS: '1',
+    })
+    const [, url = ''] = await server.said(address)
+    const sent = upstream.next()
+    const stream = await fetch(`${url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: 'Bearer key-of-the-drain-test', 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'Hi' }], stream: true }),
+    })
+    const reading = stream.text().then(
+      () => 'ended',
+      () => 'cut',
+    )
+    server.child.kill('SIGTERM')
+    expect(await server.ended).toBe(0)
+    expect(await reading).toBe('cut')
+    expect(await (await sent).broken).toBe(true)
+  })
+})
