@@ -17,7 +17,7 @@ const loaded = new Map<GptEncoding, (text: string) => number>()
  * text: what looks like a special token (`<|endoftext|>`) is the text it is, as OpenAI's API takes it too. The time grows with the text's
  * length alone, whatever is in it.
  *
- * The vocabulary (about 45 MB in memory, shared in the process) is loaded by the first count, which takes some 150 ms: `count('x')` once
+ * The vocabulary (about 65 MB in memory, shared in the process) is loaded by the first count, which takes a few hundred milliseconds: `count('x')` once
  * when the server starts keeps that from the first request.
  *
  * @throws TollgateError `config_invalid` for an unknown encoding, or if `gpt-tokenizer` is not installed

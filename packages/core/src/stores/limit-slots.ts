@@ -8,6 +8,8 @@ export interface LimitSlots {
   find(key: string): number
   /** A slot for a key that has none, its numbers 0. If all are taken, one is forgotten: see {@link limitSlots}. */
   add(key: string, kind: number, wholeAt: number, now: number): number
+  /** To be called when the `wholeAt` of a slot has come nearer; that it moves away need not be told. */
+  hasten(slot: number): void
   /** Frees at most `steps` slots that are whole again. */
   sweep(now: number, steps: number): void
   clear(): void
@@ -42,7 +44,7 @@ const mostProbes = 256
  * When the table is full of keys that are not whole, the one that would be whole soonest is forgotten, as it loses least: a flood of
  * new keys, each barely used, pushes out its own and not the caller that is throttled.
  *
- * The heap is lazy: taking only moves `wholeAt` away, and the heap learns that when the slot comes to the top.
+ * The heap is lazy: taking only moves `wholeAt` away, which the heap learns when the slot comes to the top.
  */
 export function limitSlots({ maxKeys, wholeAt, onForget }: LimitSlotsOptions): LimitSlots {
   const slots = new Map<string, number>()
@@ -51,6 +53,7 @@ export function limitSlots({ maxKeys, wholeAt, onForget }: LimitSlotsOptions): L
   let keys: string[] = []
   let heap = new Int32Array(0)
   let queuedAt = new Float64Array(0)
+  let placeOf = new Int32Array(0)
   let heaped = 0
   let free: number[] = []
   let used = 0
@@ -74,9 +77,13 @@ export function limitSlots({ maxKeys, wholeAt, onForget }: LimitSlotsOptions): L
       columns.extra[slot] = undefined
       queuedAt[slot] = whole
       heap[heaped] = slot
+      siftUp(heaped)
       heaped += 1
-      siftUp(heaped - 1)
       return slot
+    },
+    hasten(slot) {
+      queuedAt[slot] = at(columns.wholeAt, slot)
+      siftUp(at(placeOf, slot))
     },
     sweep(now, steps) {
       for (let step = 0; step < steps && heaped > 0; step += 1) {
@@ -94,6 +101,7 @@ export function limitSlots({ maxKeys, wholeAt, onForget }: LimitSlotsOptions): L
       free = []
       heap = new Int32Array(0)
       queuedAt = new Float64Array(0)
+      placeOf = new Int32Array(0)
       table.columns = columns = columnsOf(0)
     },
   }
@@ -115,6 +123,9 @@ export function limitSlots({ maxKeys, wholeAt, onForget }: LimitSlotsOptions): L
     const grownHeap = new Int32Array(size)
     grownHeap.set(heap)
     heap = grownHeap
+    const grownPlaces = new Int32Array(size)
+    grownPlaces.set(placeOf)
+    placeOf = grownPlaces
     const grownQueue = new Float64Array(size)
     grownQueue.set(queuedAt)
     queuedAt = grownQueue
@@ -155,10 +166,10 @@ export function limitSlots({ maxKeys, wholeAt, onForget }: LimitSlotsOptions): L
       const parent = (index - 1) >> 1
       const above = at(heap, parent)
       if (at(queuedAt, above) <= time) break
-      heap[index] = above
+      put(index, above)
       index = parent
     }
-    heap[index] = slot
+    put(index, slot)
   }
 
   function siftDown(from: number): void {
@@ -171,10 +182,15 @@ export function limitSlots({ maxKeys, wholeAt, onForget }: LimitSlotsOptions): L
       if (child + 1 < heaped && at(queuedAt, at(heap, child + 1)) < at(queuedAt, at(heap, child))) child += 1
       const below = at(heap, child)
       if (at(queuedAt, below) >= time) break
-      heap[index] = below
+      put(index, below)
       index = child
     }
+    put(index, slot)
+  }
+
+  function put(index: number, slot: number): void {
     heap[index] = slot
+    placeOf[slot] = index
   }
 }
 

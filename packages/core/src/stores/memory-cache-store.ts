@@ -33,7 +33,7 @@ const entryOverheadBytes = 256
 
 /**
  * Keeps answers in memory, bounded in bytes: the longest unused go first. An entry over `maxBytes` is not kept. Expiry is looked at when an
- * entry is asked for; there is no timer. Bodies are copied in and out (0.2 µs for 1 KB), so nobody can change a stored one.
+ * entry is asked for; there is no timer. Bodies are copied in and out (below a microsecond for 1 KB), so nobody can change a stored one.
  *
  * @throws TollgateError `config_invalid`
  * @example cache({ store: memoryCacheStore({ maxBytes: 256 * 1024 * 1024 }) })

@@ -250,6 +250,20 @@ describe('memoryLimitStore, full', () => {
     expect([left('a'), left('b'), left('c'), left('d')]).toEqual([0, 10, 7, 5])
   })
 
+  it('forgets what a release has made whole before anything else', () => {
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    const { store } = standing(100)
+    const receipts: Reservation[] = []
+    for (let index = 0; index < 50; index += 1) {
+      const claims = [lease({ key: `lease ${index}`, leaseMs: 1e9 }), bucket({ key: `tokens ${index}`, windowMs: 1e9 })]
+      receipts.push(store.take(claims).reservation as Reservation)
+    }
+    for (const reservation of receipts) store.release(reservation)
+    flood(store, 100, { cost: 10 })
+    expect(warn).not.toHaveBeenCalled()
+    expect(store.peek([bucket({ key: 'flood 0' })])[0]?.allowed).toBe(false)
+  })
+
   it('keeps a window that a clock set back still names', () => {
     vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
     const { store, time } = standing(2)

@@ -18,7 +18,7 @@ import type {
 import { settledNumbers } from './settled-numbers.js'
 
 export interface MemoryLimitStoreOptions {
-  /** Keys held at once, 1 to 16,000,000. Default 100,000, which is about 16 MB. */
+  /** Keys held at once, 1 to 16,000,000. Default 100,000, which is about 20 MB. */
   readonly maxKeys?: number
   /**
    * Milliseconds that only go forward, from any beginning. Default `performance.now`, which the setting of the clock does not move. One that
@@ -107,7 +107,7 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
       if (warned) return
       warned = true
       process.emitWarning(
-        `memoryLimitStore: all ${maxKeys} keys are in use, so limits of the least used are forgotten early. Raise maxKeys.`,
+        `memoryLimitStore: all ${maxKeys} keys are in use, so those that would be whole soonest are forgotten early. Raise maxKeys.`,
         { code: 'TOLLGATE_LIMITS_FORGOTTEN' },
       )
     },
@@ -153,7 +153,7 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
         reservation: { id, claims, marks },
       }
     },
-    settle: (reservation, actual) => {
+    settle(reservation, actual) {
       checkActual(reservation.claims, actual)
       correct(reservation, actual)
     },
@@ -271,7 +271,7 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
     const { columns } = slots
     const other = columns.extra[slot] as PlainWindow | undefined
     const startsAt = columns.at[slot] ?? 0
-    if (fresh || (claim.startsAt !== startsAt && claim.startsAt !== other?.startsAt && claim.startsAt > startsAt)) {
+    if (fresh || (claim.startsAt > startsAt && claim.startsAt !== other?.startsAt)) {
       if (!fresh && (other === undefined || other.startsAt < startsAt)) columns.extra[slot] = windowAt(slot)
       stamps += 1
       setWindow(slot, { startsAt: claim.startsAt, endsAt: claim.endsAt, spent: 0, born: stamps })
@@ -359,7 +359,9 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
     const { columns } = slots
     const leases = columns.extra[slot] as Leases | undefined
     leases?.ends.delete(stamp)
-    if (leases?.ends.size === 0) columns.wholeAt[slot] = now
+    if (leases?.ends.size !== 0) return
+    columns.wholeAt[slot] = now
+    slots.hasten(slot)
   }
 
   function refundBucket(claim: BucketClaim, units: number, born: number, position: number, now: number): void {
@@ -374,6 +376,7 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
     columns.at[slot] = now
     columns.wholeAt[slot] = now + ((level - back) * claim.windowMs) / claim.limit
     columns.extra[slot] = addHole(holes, { position, units: back })
+    slots.hasten(slot)
   }
 
   function refundWindow(claim: WindowClaim, units: number, born: number): void {
@@ -387,9 +390,9 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
 
   function overspend(claim: WindowClaim, units: number, now: number, wall: number): void {
     const slot = slotOf(claim)
-    if (slot === -1 || (slots.columns.at[slot] ?? 0) <= claim.startsAt) {
-      spend(claim, slot, units, now, wall)
-    } else slots.columns.level[slot] = (slots.columns.level[slot] ?? 0) + units
+    const startsAt = slots.columns.at[slot] ?? 0
+    if (slot === -1 || startsAt <= claim.startsAt) spend(claim, slot, units, now, wall)
+    else slots.columns.level[slot] = (slots.columns.level[slot] ?? 0) + units
   }
 }
 

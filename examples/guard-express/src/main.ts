@@ -1,0 +1,3 @@
+import { makeApp } from './app.ts'
+
+makeApp(process.env['API_KEY'] ?? 'a-key-to-try-it-with').listen(8080, '127.0.0.1')
