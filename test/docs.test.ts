@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { dirname, join, relative } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { settingNames } from '../examples/server/src/settings.js'
-import { sourcesBelow } from './architecture.js'
+import { importsOf, sourcesBelow } from './architecture.js'
 
 const root = join(import.meta.dirname, '..')
 const core = sourcesBelow(join(root, 'packages/core/src'))
@@ -13,35 +13,21 @@ const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md']
   .concat(readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' }).map((path) => join('docs', path)))
   .filter((path) => path.endsWith('.md') && existsSync(join(root, path)))
 
-/** Parts of a public file that are not public themselves, and the kit that every page uses. */
-const partOf: Readonly<Record<string, string>> = {
-  'middleware/error-body': 'middleware/error-handler',
-  'middleware/error-report': 'middleware/error-handler',
-  'middleware/foreign-error': 'middleware/error-handler',
-  'middleware/log-content': 'middleware/logging',
-  'middleware/log-line': 'middleware/logging',
-  'middleware/prometheus-registry': 'middleware/metrics',
-  'providers/http-kit': 'providers/openai-compatible',
-  'providers/sse-decoder': 'providers/openai-compatible',
-  'routes/invoke': 'guides/inference-service',
-  'stores/awaitable': 'stores/limit-store',
-  'stores/memory-limit-store': 'stores/limit-store',
-  'stores/memory-cache-store': 'stores/cache-store',
-  'stores/memory-directory': 'stores/directory',
-  'stores/password-hash': 'stores/directory',
-}
+/** Described on another page. (A store in memory is on the page of the contract that it keeps.) */
+const onThePageOf: Readonly<Record<string, string>> = { 'stores/parse-users': 'stores/directory' }
 
 describe('the docs', () => {
   it('have a page for every middleware, store, provider and route', () => {
+    // What another file of core imports is a part of that one, unless it has a page of its own.
+    const parts = new Set(
+      [...core].flatMap(([file, source]) =>
+        importsOf(file, source).map(({ specifier }) => join(dirname(file), specifier).replace(/\.js$/, '')),
+      ),
+    )
     const missing = [...core.keys()]
       .map((path) => path.replace(/\.ts$/, ''))
-      .filter((path) => /^(middleware|stores|providers|routes)\//.test(path))
-      .filter((path) => {
-        const page = partOf[path] ?? path
-        // `middleware/auth-jwt` is a part of `middleware/auth`.
-        const whole = page.replace(/-[a-z-]+$/, '')
-        return ![page, whole].some((name) => existsSync(join(root, 'docs', `${name}.md`)))
-      })
+      .filter((path) => /^(middleware|stores|providers|wrappers|routes)\//.test(path) && !parts.has(path))
+      .filter((path) => !existsSync(join(root, 'docs', `${onThePageOf[path] ?? path.replace('/memory-', '/')}.md`)))
     expect(missing).toEqual([])
   })
 

@@ -14,7 +14,7 @@ import { metrics } from '@tollgate/core/middleware/metrics'
 import { methodNotAllowed, notFound } from '@tollgate/core/middleware/not-found'
 import { rateLimit } from '@tollgate/core/middleware/rate-limit'
 import { timeout } from '@tollgate/core/middleware/timeout'
-import type { PriceOverrides } from '@tollgate/core/price-table'
+import { type PriceOverrides, priceTable } from '@tollgate/core/price-table'
 import { chatCompletions } from '@tollgate/core/routes/chat-completions'
 import { embeddings } from '@tollgate/core/routes/embeddings'
 import { healthRoute } from '@tollgate/core/routes/health'
@@ -67,11 +67,19 @@ export function makeGate({ settings, version, apiKey, jwtSecret, destination }: 
     apiKeys: [{ key: apiKey, tenant: 'default', subject: 'operator', tier: settings.API_KEY_TIER, scopes: ['*'] }],
     users,
   })
+  const prices = priceTable({
+    overrides: {
+      'onnx/*': { free: true },
+      'echo/*': { free: true },
+      ...(settings.PRICES as PriceOverrides | undefined),
+    },
+  })
   const ready = readiness({
     waitFor: {
       models: () => service.ready(),
-      // Its vocabulary takes a moment to load; the first caller should not wait for it.
+      // Both are loaded at first use and take a moment: the first caller should not wait for it.
       tokenizer: () => setImmediate().then(() => gptTokenizer().count('x')),
+      prices: () => setImmediate().then(() => prices.version),
     },
   })
   const draining = drain()
@@ -112,6 +120,7 @@ export function makeGate({ settings, version, apiKey, jwtSecret, destination }: 
         audience: settings.JWT_AUDIENCE,
         secret: jwtSecret,
         limits,
+        trustProxy,
       }),
     )
   }
@@ -130,11 +139,7 @@ export function makeGate({ settings, version, apiKey, jwtSecret, destination }: 
       },
     }),
     cost({
-      overrides: {
-        'onnx/*': { free: true },
-        'echo/*': { free: true },
-        ...(settings.PRICES as PriceOverrides | undefined),
-      },
+      prices,
       unknownPrice: settings.UNKNOWN_PRICE ?? (ownUpstream(settings) ? 'allow' : 'reject'),
     }),
   )

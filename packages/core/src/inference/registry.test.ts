@@ -71,6 +71,19 @@ describe('registry', () => {
     expect(models.find('generate', 'large')?.provider).toBe('any')
   })
 
+  it('lists an alias though its provider cannot say what it has', async () => {
+    const any = provider('any', [], {
+      anyName: true,
+      model: <T extends Task>(task: T, id: string) => ({ task, id, provider: 'any' }) as unknown as Model<T>,
+    })
+    const models = registry({ providers: [any], aliases: { fast: 'gpt-x' } })
+    expect(await models.list()).toEqual([{ id: 'fast', task: 'generate', provider: 'any', aliasOf: 'gpt-x' }])
+    expect(await models.describe('fast')).toMatchObject({
+      name: 'fast',
+      versions: [{ version: 'latest', latest: true }],
+    })
+  })
+
   it('serves of a provider only the names that are given, under the names that are given', async () => {
     const listed = registry({ providers: [{ provider: chat, models: ['small'] }] })
     expect(listed.find('generate', 'small')?.id).toBe('small')

@@ -1,5 +1,6 @@
 import { configInvalid, TollgateError } from '../errors.js'
 import type { Model, ModelInfo } from './model.js'
+import { modelNames, parseName } from './model-names.js'
 import type { Provider } from './provider.js'
 import type { Task } from './task.js'
 
@@ -60,20 +61,7 @@ const namesInError = 20
 /** @throws TollgateError `config_invalid` for two providers of one name and for aliases that lead in a circle */
 export function registry(options: RegistryOptions): Registry {
   const sources = inOrder(options.providers.map(toSource))
-  const aliases = flattened(options.aliases ?? {})
-
-  const resolved = (name: string): Name => {
-    const parsed = parseName(aliases.get(name) ?? name)
-    const base = aliases.get(parsed.id)
-    if (base === undefined) return parsed
-    const target = parseName(base)
-    // `fast@2` is version 2 of what `fast` stands for, unless `fast` stands for one version already.
-    return target.version === undefined
-      ? { id: target.id, version: parsed.version }
-      : parsed.version === undefined
-        ? target
-        : parsed
-  }
+  const { aliases, resolve } = modelNames(options.aliases ?? {})
 
   const list = async (): Promise<readonly ListedModel[]> => {
     const lists = await Promise.allSettled(sources.map(listSource))
@@ -89,22 +77,36 @@ export function registry(options: RegistryOptions): Registry {
     if (listed.size === 0 && failed !== undefined) throw failed.reason
     const models = [...listed.values()]
     for (const [alias, target] of aliases) {
-      const { id, version } = parseName(target)
-      for (const model of [...models]) {
-        if (model.aliasOf !== undefined || model.id !== id) continue
-        if (version === undefined || model.version === version) models.push({ ...model, id: alias, aliasOf: target })
+      const { id, version } = resolve(alias)
+      const meant = models.filter(
+        (model) =>
+          model.aliasOf === undefined && model.id === id && (version === undefined || model.version === version),
+      )
+      models.push(...meant.map((model) => ({ ...model, id: alias, aliasOf: target })))
+      // Of a provider that takes any name, the alias may be all that is known.
+      const unlisted = meant.length > 0 ? undefined : firstModel(alias)
+      if (unlisted !== undefined) {
+        models.push({ id: alias, task: unlisted.task, provider: unlisted.provider, aliasOf: target })
       }
     }
     return models
   }
 
   const find = <T extends Task>(task: T, name: string): Model<T> | undefined => {
-    const { id, version } = resolved(name)
+    const { id, version } = resolve(name)
     for (const { provider, names } of sources) {
       const own = names === undefined ? id : names.get(id)
       if (own === undefined) continue
       const model = provider.model(task, own, version)
       if (model !== undefined) return model
+    }
+    return undefined
+  }
+
+  const firstModel = (name: string): Model | undefined => {
+    for (const task of tasks) {
+      const model = find(task, name)
+      if (model !== undefined) return model as Model
     }
     return undefined
   }
@@ -140,7 +142,7 @@ export function registry(options: RegistryOptions): Registry {
       const shown = JSON.stringify(name.slice(0, 100))
       // A list that cannot be had must not turn "not found" into another error.
       const models = await list().catch(() => [])
-      const { id } = resolved(name)
+      const { id } = resolve(name)
       const same = models.filter((model) => model.id === id)
       const forTask = same.filter((model) => task === undefined || model.task === task)
       if (forTask.length > 0) {
@@ -165,20 +167,6 @@ export function registry(options: RegistryOptions): Registry {
       for (const end of ends) if (end.status === 'rejected') throw end.reason
     },
   }
-}
-
-interface Name {
-  readonly id: string
-  /** `undefined`: the newest. */
-  readonly version: string | undefined
-}
-
-// The last `@` parts name and version. One at the beginning belongs to the name (`@cf/meta/llama`).
-function parseName(name: string): Name {
-  const at = name.lastIndexOf('@')
-  if (at <= 0 || at === name.length - 1) return { id: name, version: undefined }
-  const version = name.slice(at + 1)
-  return { id: name.slice(0, at), version: version === 'latest' ? undefined : version }
 }
 
 function toSource(entry: ProviderEntry): Source {
@@ -217,24 +205,6 @@ async function listSource({ provider, names }: Source): Promise<ListedModel[]> {
     }
   }
   return models
-}
-
-function flattened(given: Readonly<Record<string, string>>): ReadonlyMap<string, string> {
-  const direct = new Map(Object.entries(given))
-  const flat = new Map<string, string>()
-  for (const [alias, first] of direct) {
-    const seen = [alias]
-    let target = first
-    for (let next: string | undefined = target; next !== undefined; next = direct.get(target)) {
-      if (seen.includes(next)) {
-        throw configInvalid(`inferenceService: aliases lead in a circle: ${[...seen, next].join(' → ')}.`)
-      }
-      seen.push(next)
-      target = next
-    }
-    flat.set(alias, target)
-  }
-  return flat
 }
 
 function bounded(names: readonly string[]): string {

@@ -40,17 +40,23 @@ export function bodyLimit(options: BodyLimitOptions): Handler {
 function countBody(context: RequestContext, req: IncomingMessage, res: ServerResponse): void {
   const { push } = req
   let received = req.readableLength
+  let refused = false
   req.push = (chunk: unknown, encoding?: BufferEncoding) => {
+    if (refused) return true
     if (chunk !== null) {
       received += (chunk as Buffer).length
       const { maxBodyBytes = Number.POSITIVE_INFINITY } = context
-      if (received > maxBodyBytes) return refuse(maxBodyBytes, req, res)
+      if (received > maxBodyBytes) {
+        refused = true
+        refuse(maxBodyBytes, req, res)
+        return true
+      }
     }
     return push.call(req, chunk, encoding)
   }
 }
 
-function refuse(maxBytes: number, req: IncomingMessage, res: ServerResponse): boolean {
+function refuse(maxBytes: number, req: IncomingMessage, res: ServerResponse): void {
   const error = tooLarge(maxBytes)
   lingerForBody(req, res, error)
   // A reader that listens passes the error on, so that the host's own error handler answers. A bare pipe does not: then it is answered here.
@@ -58,5 +64,4 @@ function refuse(maxBytes: number, req: IncomingMessage, res: ServerResponse): bo
   setImmediate(() => {
     if (!res.writableEnded) writeErrorInstead(error, req, res)
   })
-  return true
 }

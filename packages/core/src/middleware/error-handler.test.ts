@@ -339,6 +339,15 @@ describe('errors of others', () => {
     expect(await told(thrown)).toMatchObject({ status: 500, code: 'internal' })
   })
 
+  it('may throw when they are read', async () => {
+    const hostile = Object.defineProperty(new Error('x'), 'status', {
+      get() {
+        throw new Error('gotcha')
+      },
+    })
+    expect(await told(hostile)).toMatchObject({ status: 500, code: 'internal' })
+  })
+
   it('are aborts: the reason of the signal counts', async () => {
     const abort = new DOMException('aborted', 'AbortError')
     expect(await told(abort)).toMatchObject({ code: 'internal' })

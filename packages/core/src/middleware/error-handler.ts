@@ -54,7 +54,7 @@ export function writeError(
   options: ErrorHandlerOptions = {},
 ): void {
   const context = contextOf(req, res)
-  const told = asTollgateError(error, context)
+  const told = understood(error, context)
   if (!res.writableEnded) context.error = told.code
   report(error, told, context, options)
   if (res.destroyed || res.writableEnded) return
@@ -142,6 +142,15 @@ function breakOff(
   res.end(`${name}data: ${JSON.stringify(body)}\n\n`)
 }
 
+// An error whose getters throw must not cost the answer.
+function understood(error: unknown, context: RequestContext): TollgateError {
+  try {
+    return asTollgateError(error, context)
+  } catch (cause) {
+    return asTollgateError(cause)
+  }
+}
+
 // Another copy of the package, or a status of an upstream: only an error status may go out.
 function statusOf(error: TollgateError): number {
   const { status } = error
@@ -168,9 +177,9 @@ function report(error: unknown, told: TollgateError, context: RequestContext, op
     if (reported.has(error)) return
     reported.add(error)
   }
-  const fields = { request_id: context.id, code: told.code, ...reportOf(error) }
   const log = options.log ?? context.log
   try {
+    const fields = { request_id: context.id, code: told.code, ...reportOf(error) }
     if (log === undefined) process.stderr.write(`${JSON.stringify({ level: 'error', ...fields })}\n`)
     else if (isHidden) log.error(fields, 'request failed')
     else log.warn(fields, 'request failed')

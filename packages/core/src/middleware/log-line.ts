@@ -17,7 +17,7 @@ export interface LogLine {
   status: number
   /** From the first middleware to the close of the answer, by a clock that never jumps. */
   duration_ms: number
-  /** The caller left before the answer was complete. */
+  /** The connection closed before the answer was complete: the caller left, or the answer broke and was cut (then `error` says why). */
   aborted: boolean
   /** Why the request was refused or failed: a code of the error catalogue. */
   error?: string

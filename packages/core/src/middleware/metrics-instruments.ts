@@ -4,13 +4,14 @@ import { nanoUsdPerUsd } from '../money.js'
 import type { Usage } from '../usage.js'
 import type { Counter, MetricsRegistry } from './metrics-registry.js'
 
-type Outcome = 'completed' | 'aborted'
+/** `completed`: answered, refusals included. `aborted`: the caller left. `failed`: 5xx, or an answer that broke half way. */
+export type RequestOutcome = 'completed' | 'aborted' | 'failed'
 
 /** Kept series, so that a request makes no label objects. Their number is bounded by whoever bounds the labels. */
 export interface MetricsInstruments {
   /** In flight, by method. */
   active(method: string): { add(amount: number): void }
-  request(method: string, route: string, status: string, outcome: Outcome, seconds: number): void
+  request(method: string, route: string, status: string, outcome: RequestOutcome, seconds: number): void
   error(code: ErrorCode): void
   cache(outcome: CacheOutcome): void
   overhead(seconds: number): void

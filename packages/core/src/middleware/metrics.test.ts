@@ -207,6 +207,24 @@ it('bounds methods, models, routes', async () => {
   ])
 })
 
+it('tells answers that broke from callers that left', async () => {
+  const observed = metrics()
+  const breaks = endpoint('breaks', async (_context, req, res) => {
+    if (req.url === '/stream') await openEventStream(res).send('data: 1\n\n')
+    if (req.url === '/cut') res.writeHead(200).write('half')
+    if (req.url === '/fine') return sendJson(res, 200, {})
+    throw new TollgateError(req.url === '/refused' ? 'forbidden' : 'upstream_failed', 'x')
+  })
+  const { url } = await listen(listener(observed, breaks, errorHandler()))
+  for (const path of ['/stream', '/early', '/refused', '/fine']) await (await fetch(url + path)).text()
+  await expect(fetch(`${url}/cut`).then((response) => response.text())).rejects.toThrow()
+  await untilCounted(observed.registry, 5)
+  expect(await seriesOf(observed.registry, 'tollgate_requests_total')).toEqual({
+    'GET (unmatched) failed': 3,
+    'GET (unmatched) completed': 2,
+  })
+})
+
 it('makes no label of a model that did not answer', async () => {
   const observed = metrics()
   const refused = endpoint('refused', async (context) => {

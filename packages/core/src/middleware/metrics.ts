@@ -5,7 +5,7 @@ import type { CacheOutcome, RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { onEnd, type RequestEnd } from '../http/observe.js'
 import { pathOf, routeMatcher, routeTemplate } from '../http/route-template.js'
-import { metricsInstruments } from './metrics-instruments.js'
+import { metricsInstruments, type RequestOutcome } from './metrics-instruments.js'
 import type { MetricsRegistry } from './metrics-registry.js'
 import { prometheusRegistry } from './prometheus-registry.js'
 
@@ -108,7 +108,7 @@ export function metrics(options: MetricsOptions = {}): Metrics {
     // OpenTelemetry: a status is told if one was sent. 499 is a word of logs.
     const status = end.status === 499 && end.aborted ? '' : String(end.status)
     const durationMs = end.endedAt - context.startedAt
-    instruments.request(method, route, status, end.aborted ? 'aborted' : 'completed', durationMs / 1000)
+    instruments.request(method, route, status, outcomeOf(context, end), durationMs / 1000)
     if (context.error !== undefined) instruments.error(context.error)
     if (context.cache !== undefined) instruments.cache(context.cache satisfies CacheOutcome)
     if (context.upstreamMs !== undefined) instruments.overhead(Math.max(0, durationMs - context.upstreamMs) / 1000)
@@ -136,6 +136,12 @@ export function metrics(options: MetricsOptions = {}): Metrics {
     })
   })
   return Object.assign(handler, { registry })
+}
+
+// A stream that broke has the status 200, and an answer that was cut looks like a caller that left: the reason tells them apart.
+function outcomeOf({ error }: RequestContext, { status, aborted }: RequestEnd): RequestOutcome {
+  if (aborted && (error === undefined || error === 'client_closed')) return 'aborted'
+  return aborted || status >= 500 || (status < 400 && error !== undefined) ? 'failed' : 'completed'
 }
 
 // Mounted twice (on the app and on a router), a request still counts once.

@@ -9,7 +9,7 @@ function filled() {
   requests.series('/b', '500').add(1)
   registry.gauge({ name: 'active', help: 'Active.' }).series().set(3)
   const seconds = registry.histogram({ name: 'seconds', help: 'Seconds.', labels: ['route'], buckets: [0.5, 2] })
-  for (const value of [0.1, 1, 9]) seconds.series('/a').observe(value)
+  for (const value of [0.1, 1, 9, Number.NaN]) seconds.series('/a').observe(value)
   return registry
 }
 
@@ -21,7 +21,7 @@ describe('prometheusRegistry', () => {
         'requests_total{route="/a",code="200"} 2\nrequests_total{route="/b",code="500"} 1\n',
         '# HELP active Active.\n# TYPE active gauge\nactive 3\n',
         '# HELP seconds Seconds.\n# TYPE seconds histogram',
-        'seconds_bucket{le="0.5",route="/a"} 1\nseconds_bucket{le="2",route="/a"} 2\nseconds_bucket{le="+Inf",route="/a"} 3',
+        'seconds_bucket{route="/a",le="0.5"} 1\nseconds_bucket{route="/a",le="2"} 2\nseconds_bucket{route="/a",le="+Inf"} 3',
         'seconds_sum{route="/a"} 10.1\nseconds_count{route="/a"} 3',
       ].join('\n')}\n`,
     )

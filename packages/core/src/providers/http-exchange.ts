@@ -81,6 +81,11 @@ export function exchange(options: ExchangeOptions): Promise<UpstreamResponse> {
       controller?.abort(error)
     }
     const onAbort = () => abort(abortError(signal))
+    const drop = () => {
+      // Asked after every answer: an error, with its stack, is made only for the few that have not ended.
+      if (ended || failure !== undefined) return
+      abort(new TollgateError('upstream_failed', `The answer of the upstream ${upstream} was not wanted any more.`))
+    }
 
     const read = (): Promise<Buffer | undefined> => {
       const chunk = waiting.shift()
@@ -112,15 +117,13 @@ export function exchange(options: ExchangeOptions): Promise<UpstreamResponse> {
         received = 0
         waiting = []
         waitingBytes = 0
-        forgetRest = deadlines.add(Date.now() + restTimeoutMs, () => abort(broken()))
+        forgetRest = deadlines.add(Date.now() + restTimeoutMs, drop)
         if (controller?.paused === true) controller.resume()
       },
       destroy() {
-        if (!releasing) abort(broken())
+        if (!releasing) drop()
       },
     })
-    const broken = () =>
-      new TollgateError('upstream_failed', `The answer of the upstream ${upstream} was not wanted any more.`)
 
     if (signal.aborted) {
       options.onDone()
@@ -142,7 +145,7 @@ export function exchange(options: ExchangeOptions): Promise<UpstreamResponse> {
       onResponseData(_controller, chunk) {
         received += chunk.length
         if (releasing) {
-          if (received > maxRestBytes) abort(broken())
+          if (received > maxRestBytes) drop()
           return
         }
         if (received > options.maxResponseBytes) {

@@ -73,6 +73,7 @@ export type Credentials = () => readonly [name: string, value: string] | Promise
 export function upstream(name: string, options: HttpOptions, credentials?: Credentials): Upstream {
   const base = baseOf(name, options.baseUrl)
   const prefix = base.pathname.replace(/\/+$/, '')
+  const { search } = base
   const maxInFlight = (options.maxConnections ?? 256) + (options.maxQueued ?? 1024)
   const maxResponseBytes = options.maxResponseBytes ?? 67_108_864
   const pool = new Pool(base.origin, {
@@ -109,7 +110,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     return exchange({
       upstream: name,
       dispatcher: pool,
-      request: { method, path: `${prefix}${path}${base.search}`, headers, body: body ?? null },
+      request: { method, path: `${prefix}${path}${search}`, headers, body: body ?? null },
       signal,
       maxResponseBytes,
       deadlines: waiting,

@@ -48,6 +48,7 @@ describe('transportError', () => {
     ['UND_ERR_HEADERS_TIMEOUT', 'upstream_timeout'],
     ['UND_ERR_BODY_TIMEOUT', 'upstream_timeout'],
     ['UND_ERR_HEADERS_OVERFLOW', 'upstream_invalid'],
+    ['UND_ERR_INVALID_ARG', 'internal'],
     [undefined, 'upstream_failed'],
   ])('%s is %s, and never tells the address', (code, expected) => {
     const error = transportError('up', Object.assign(new Error('connect 10.0.0.7:443'), { code }))

@@ -89,6 +89,9 @@ export function transportError(upstream: string, cause: unknown): TollgateError 
     case 'UND_ERR_HEADERS_OVERFLOW':
     case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
       return new TollgateError('upstream_invalid', `The upstream ${upstream} did not keep to HTTP.`, { cause })
+    case 'UND_ERR_INVALID_ARG':
+      // A key or a header with characters that HTTP does not allow: never sent.
+      return new TollgateError('internal', `The request to the upstream ${upstream} could not be made.`, { cause })
     case 'UND_ERR_DESTROYED':
     case 'UND_ERR_CLOSED':
       return new TollgateError('not_ready', `The connection to the upstream ${upstream} is closed.`, { cause })

@@ -609,4 +609,9 @@ describe('the gate', () => {
     expect(bad.status).toBe(400)
     await service.ready()
   })
+
+  it('refuses options that are wrong', () => {
+    expect(() => chatCompletions({} as never)).toThrow(/service/)
+    expect(() => chatCompletions({ service: {}, hearbeatMs: 5 } as never)).toThrow(/hearbeatMs/)
+  })
 })

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
-import { TollgateError } from '../errors.js'
+import { z } from 'zod'
+import { checkedOptions, TollgateError } from '../errors.js'
 import { type BodyOptions, jsonBody } from '../http/body.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendBytes, sendJson } from '../http/respond.js'
@@ -7,7 +8,7 @@ import { openEventStream } from '../http/sse.js'
 import type { InferenceService } from '../inference/service.js'
 import { type ChatRequest, chatRequest } from '../wire/openai-chat.js'
 import { parseWith } from '../wire/parse.js'
-import { type AnsweredStream, invoke, invokeStream } from './invoke.js'
+import { type AnsweredStream, bodyOptionsSchema, invoke, invokeStream, serviceSchema } from './invoke.js'
 import { chatChunks, chatResponse, toGenerateInput } from './openai-chat-shapes.js'
 import { requireMethod } from './require-method.js'
 
@@ -18,6 +19,12 @@ export interface ChatCompletionsOptions {
   readonly heartbeatMs?: number
 }
 
+const optionsSchema = z.strictObject({
+  service: serviceSchema,
+  body: bodyOptionsSchema.optional(),
+  heartbeatMs: z.int().min(0).optional(),
+})
+
 const done = 'data: [DONE]\n\n'
 
 /**
@@ -26,11 +33,13 @@ const done = 'data: [DONE]\n\n'
  *
  * Reads the slots `principal`, `deadline`, `signal`; writes `route`, `dialect`, `target`, `usage`, `upstreamMs`.
  *
- * @throws TollgateError `invalid_request`, `invalid_json`, `model_not_found`, `upstream_*`, `timeout`, … as real HTTP errors before the
+ * @throws TollgateError `config_invalid` for wrong options; `invalid_request`, `model_not_found`, `upstream_*`, `timeout`, … as real HTTP errors before the
  * first byte of a stream, through `next(error)` after it
  * @example app.post('/v1/chat/completions', chatCompletions({ service }))
  */
-export function chatCompletions({ service, body: bodyOptions, heartbeatMs }: ChatCompletionsOptions): Handler {
+export function chatCompletions(options: ChatCompletionsOptions): Handler {
+  checkedOptions('chatCompletions', optionsSchema, options)
+  const { service, body: bodyOptions, heartbeatMs } = options
   return endpoint('chatCompletions', async (context, req, res) => {
     context.route ??= '/v1/chat/completions'
     context.dialect ??= 'openai'

@@ -1,3 +1,5 @@
+import { z } from 'zod'
+import { checkedOptions } from '../errors.js'
 import { type BodyOptions, jsonBody } from '../http/body.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendBytes, sendJson } from '../http/respond.js'
@@ -6,7 +8,7 @@ import type { EmbedInput } from '../inference/task.js'
 import { promptTokens } from '../usage.js'
 import { type EmbeddingsRequest, type EmbeddingsResponse, embeddingsRequest } from '../wire/openai-embeddings.js'
 import { parseWith } from '../wire/parse.js'
-import { invoke } from './invoke.js'
+import { bodyOptionsSchema, invoke, serviceSchema } from './invoke.js'
 import { requireMethod } from './require-method.js'
 
 export interface EmbeddingsOptions {
@@ -14,16 +16,20 @@ export interface EmbeddingsOptions {
   readonly body?: BodyOptions
 }
 
+const optionsSchema = z.strictObject({ service: serviceSchema, body: bodyOptionsSchema.optional() })
+
 /**
  * `POST /v1/embeddings`, OpenAI's own shapes: a text, texts, or token ids; numbers or base64 (little-endian float32, which OpenAI's SDKs
  * ask for by default).
  *
  * Reads the slots `principal`, `deadline`, `signal`; writes `route`, `dialect`, `target`, `usage`, `upstreamMs`.
  *
- * @throws TollgateError `invalid_request`, `invalid_json`, `model_not_found`, `upstream_*`, `timeout`, …
+ * @throws TollgateError `config_invalid` for wrong options; `invalid_request`, `invalid_json`, `model_not_found`, `upstream_*`, `timeout`, …
  * @example app.post('/v1/embeddings', embeddings({ service }))
  */
-export function embeddings({ service, body: bodyOptions }: EmbeddingsOptions): Handler {
+export function embeddings(options: EmbeddingsOptions): Handler {
+  checkedOptions('embeddings', optionsSchema, options)
+  const { service, body: bodyOptions } = options
   return endpoint('embeddings', async (context, req, res) => {
     context.route ??= '/v1/embeddings'
     context.dialect ??= 'openai'

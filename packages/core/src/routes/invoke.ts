@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { z } from 'zod'
 import { TollgateError } from '../errors.js'
 import type { RequestContext, Target } from '../http/context.js'
 import { holdEnd } from '../http/observe.js'
@@ -7,6 +8,18 @@ import type { Call, DispatchTarget } from '../inference/model.js'
 import type { InferenceService } from '../inference/service.js'
 import type { Part, Result, Task, Tasks } from '../inference/task.js'
 import type { Usage } from '../usage.js'
+
+/** The option `service` of every route over models. */
+export const serviceSchema = z.custom<InferenceService>(
+  (value) => typeof (value as InferenceService | undefined)?.run === 'function',
+  'must be an inferenceService()',
+)
+
+/** The option `body` of every route that reads one. */
+export const bodyOptionsSchema = z.strictObject({
+  maxBytes: z.int().min(1).optional(),
+  timeoutMs: z.int().min(1).optional(),
+})
 
 /** A model's whole answer, and which model it was. */
 export interface Answered<T extends Task> {
@@ -65,12 +78,14 @@ export async function invokeStream<T extends Task>(
   const meter = meterOf(context, req)
   const release = holdEnd(req, res)
   const iterator = service.stream(task, model, input, meter.call)[Symbol.asyncIterator]()
-  const next = async (): Promise<IteratorResult<Part<T>>> => {
-    meter.start()
-    const part = await iterator.next()
+  const arrived = (part: IteratorResult<Part<T>>) => {
     meter.stop()
     if (part.done !== true && part.value.type === 'end') meter.record(part.value.usage)
     return part
+  }
+  const next = (): Promise<IteratorResult<Part<T>>> => {
+    meter.start()
+    return iterator.next().then(arrived)
   }
   try {
     const first = await next()

@@ -15,6 +15,7 @@ export function metricsSummary(snapshots: readonly MetricSnapshot[], prefix: str
   }
   const durations = histogram(metricNames.duration)
   const requests = values(prefix + metricNames.requests)
+  const outcomes = by('outcome', requests)
   const tokens = values(prefix + metricNames.tokens)
   const cost = values(prefix + metricNames.cost)
 
@@ -22,7 +23,8 @@ export function metricsSummary(snapshots: readonly MetricSnapshot[], prefix: str
     requests: {
       total: sum(requests),
       in_flight: sum(values(metricNames.active)),
-      aborted: sum(requests.filter(({ labels }) => labels['outcome'] === 'aborted')),
+      aborted: outcomes['aborted'] ?? 0,
+      failed: outcomes['failed'] ?? 0,
       by_status: by(
         'http_response_status_code',
         durations.map(({ labels, count }) => ({ labels, value: count })),

@@ -62,6 +62,7 @@ it('sums up in JSON', async () => {
       total: 4,
       in_flight: 0,
       aborted: 0,
+      failed: 0,
       by_status: { '200': 3, '401': 1 },
       errors: { invalid_credentials: 1 },
       auth_failures: { invalid_credentials: 1, unauthenticated: 0 },

@@ -1,15 +1,19 @@
 import type { IncomingMessage } from 'node:http'
-import { TollgateError } from '../errors.js'
+import { z } from 'zod'
+import { checkedOptions, TollgateError } from '../errors.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendJson } from '../http/respond.js'
 import type { ModelInfo } from '../inference/model.js'
 import type { InferenceService } from '../inference/service.js'
 import type { ModelDetails, ModelList, ModelVersion } from '../wire/models.js'
+import { serviceSchema } from './invoke.js'
 import { requireMethod } from './require-method.js'
 
 export interface ModelsOptions {
   readonly service: InferenceService
 }
+
+const optionsSchema = z.strictObject({ service: serviceSchema })
 
 /**
  * `GET /v1/models`: the names that callers may use, in OpenAI's shape. Each once, whatever tasks and versions it has.
@@ -19,7 +23,8 @@ export interface ModelsOptions {
  * @throws TollgateError `method_not_allowed`; `upstream_*` if no provider can say what it has
  * @example app.get('/v1/models', listModels({ service }))
  */
-export function listModels({ service }: ModelsOptions): Handler {
+export function listModels(options: ModelsOptions): Handler {
+  const { service } = checkedOptions('listModels', optionsSchema, options)
   return endpoint('listModels', async (context, req, res) => {
     context.route ??= '/v1/models'
     context.dialect ??= 'openai'
@@ -44,7 +49,8 @@ export function listModels({ service }: ModelsOptions): Handler {
  * @throws TollgateError `model_not_found`, naming what there is; `invalid_request` for broken percent-encoding
  * @example app.get('/v1/models/:name', modelDetails({ service }))
  */
-export function modelDetails({ service }: ModelsOptions): Handler {
+export function modelDetails(options: ModelsOptions): Handler {
+  const { service } = checkedOptions('modelDetails', optionsSchema, options)
   return endpoint('modelDetails', async (context, req, res) => {
     context.route ??= '/v1/models/{name}'
     context.dialect ??= 'openai'

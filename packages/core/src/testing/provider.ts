@@ -3,7 +3,7 @@ import { isTollgateError, TollgateError } from '../errors.js'
 import type { Call, Model } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
 import type { EmbedInput, GenerateInput, Part, PredictInput, Task } from '../inference/task.js'
-import { isUsage, totalTokens } from '../usage.js'
+import type { Usage } from '../usage.js'
 
 /** What is put to the test: a provider, and the models of it that the cases may run. */
 export interface ProviderSubject {
@@ -199,4 +199,14 @@ function deepFrozen<Value>(value: Value): Value {
     Object.freeze(value)
   }
   return value
+}
+
+function isUsage(usage: Usage): boolean {
+  const { estimated, ...counts } = usage
+  const whole = Object.values(counts).every((count) => Number.isSafeInteger(count) && count >= 0)
+  return whole && typeof estimated === 'boolean' && 'inputTokens' in counts && 'outputTokens' in counts
+}
+
+function totalTokens({ estimated: _, rows: __, ...tokens }: Usage): number {
+  return Object.values(tokens).reduce((sum, count) => sum + count, 0)
 }

@@ -5,6 +5,8 @@ export interface MetricsSummary {
     in_flight: number
     /** Callers that left before their answer was complete. */
     aborted: number
+    /** Answered with 5xx, or broken half way. */
+    failed: number
     /** By status code; `none` where the caller left before there was one. */
     by_status: Record<string, number>
     /** By code of the error catalogue. */

@@ -1,0 +1,193 @@
+import { createSecretKey } from 'node:crypto'
+import { IncomingMessage, type RequestListener, ServerResponse } from 'node:http'
+import { Duplex } from 'node:stream'
+import { parseArgs } from 'node:util'
+import type { Handler } from '@tollgate/core/http/handler'
+import { recordUsage } from '@tollgate/core/http/record-usage'
+import { auth } from '@tollgate/core/middleware/auth'
+import { bodyLimit } from '@tollgate/core/middleware/body-limit'
+import { cache } from '@tollgate/core/middleware/cache'
+import { cost } from '@tollgate/core/middleware/cost'
+import { logging } from '@tollgate/core/middleware/logging'
+import { metrics } from '@tollgate/core/middleware/metrics'
+import { rateLimit } from '@tollgate/core/middleware/rate-limit'
+import { timeout } from '@tollgate/core/middleware/timeout'
+import { memoryDirectory } from '@tollgate/core/stores/memory-directory'
+import express, { type RequestHandler } from 'express'
+import { expressjwt } from 'express-jwt'
+import promBundle from 'express-prom-bundle'
+import { rateLimit as expressRateLimit } from 'express-rate-limit'
+import helmet from 'helmet'
+import pino from 'pino'
+import { pinoHttp } from 'pino-http'
+import { markdown, spread } from './report.ts'
+import { logDestination } from './subjects/log-destination.ts'
+import {
+  apiKeys,
+  authorizations,
+  chatPath,
+  jwt,
+  jwtAudience,
+  jwtIssuer,
+  jwtSecret,
+  modelName,
+  requestBody,
+  usdPerMillionTokens,
+} from './traffic.ts'
+
+// What one middleware costs in front of an Express 5 route: requests and responses as node:http makes them, on a socket that goes nowhere,
+// the app with the middleware less the app with an empty one. Adds nothing for the network, so the figures are floors.
+
+const { values } = parseArgs({
+  options: { rounds: { type: 'string', default: '25' }, requests: { type: 'string', default: '2000' } },
+})
+
+interface Case {
+  readonly name: string
+  readonly layers: readonly RequestHandler[]
+  /** The `Authorization` of the nth request. */
+  readonly authorization: (index: number) => string | undefined
+  /** Measured against these instead of an empty layer, for what works on what others leave. */
+  readonly over?: readonly RequestHandler[]
+}
+
+const empty: RequestHandler = (_req, _res, next) => next()
+const keys = apiKeys.map((key, caller) => ({ key, tenant: 'bench', subject: `caller-${caller}`, tier: 'enterprise' }))
+const directory = memoryDirectory({ apiKeys: keys })
+const issuer = { issuer: jwtIssuer, audience: jwtAudience, algorithms: ['HS256'], secret: jwtSecret } as const
+const byKey = authorizations('api-key')
+const byToken = authorizations('jwt')
+const repeated = (index: number) => byToken[index % byToken.length]
+const identified = auth({ directory }) as RequestHandler
+const none = () => undefined
+const peerJwt = { algorithms: ['HS256' as const], issuer: jwtIssuer, audience: jwtAudience }
+// Signed beforehand: signing is not what is measured.
+const fresh = Array.from({ length: 4_096 }, (_, index) => `Bearer ${jwt(`fresh-${index}`)}`)
+
+const ours = (name: string, handler: Handler, authorization: Case['authorization'] = none): Case => ({
+  name,
+  layers: [handler as RequestHandler],
+  authorization,
+})
+const peer = (name: string, layer: RequestHandler, authorization: Case['authorization'] = none): Case => ({
+  name: `peer: ${name}`,
+  layers: [layer],
+  authorization,
+})
+
+const cases: readonly Case[] = [
+  ours('auth, API key', auth({ directory }), (index) => byKey[index % byKey.length]),
+  ours('auth, JWT seen before', auth({ jwt: issuer }), repeated),
+  // A cache of one entry: every token is a new one.
+  ours('auth, JWT HS256 at first sight', auth({ jwt: issuer, cacheSize: 1 }), (index) => fresh[index % fresh.length]),
+  peer('express-jwt, string secret', expressjwt({ secret: jwtSecret, ...peerJwt }), repeated),
+  peer('express-jwt, KeyObject', expressjwt({ secret: createSecretKey(Buffer.from(jwtSecret)), ...peerJwt }), repeated),
+  {
+    name: 'rateLimit, memory (over auth)',
+    layers: [identified, rateLimit({ tiers: { free: { limit: 0 }, enterprise: { limit: 1e9 } } }) as RequestHandler],
+    authorization: (index) => byKey[index % byKey.length],
+    over: [identified],
+  },
+  peer('express-rate-limit', expressRateLimit({ limit: 1e9, standardHeaders: 'draft-8', legacyHeaders: false })),
+  ours('metrics', metrics({ routes: [chatPath] })),
+  peer('express-prom-bundle', promBundle({ includeMethod: true, includePath: true })),
+  ours('logging', logging({ destination: logDestination() })),
+  peer('pino-http, buffered', pinoHttp({ logger: pino(logDestination()) })),
+  ours('cost', cost({ overrides: { [modelName]: { usdPerMillionTokens } } })),
+  {
+    name: 'cache, miss (over auth)',
+    layers: [identified, cache({ nondeterministic: true, store: neverStores() }) as RequestHandler],
+    authorization: (index) => byKey[index % byKey.length],
+    over: [identified],
+  },
+  ours('timeout', timeout({ ms: 300_000 })),
+  ours('bodyLimit', bodyLimit({ maxBytes: 1_048_576 })),
+  peer('helmet', helmet()),
+]
+
+/** Finds nothing and keeps nothing, so that every lookup is a miss. */
+function neverStores() {
+  return { get: () => undefined, set: () => {}, delete: () => {}, close: () => {} }
+}
+
+function appWith(layers: readonly RequestHandler[]): RequestListener {
+  const app = express()
+  app.disable('etag')
+  app.disable('x-powered-by')
+  // Whoever comes first makes the request's context; here that is this one, so that it is on nobody's bill.
+  app.use(bodyLimit({ maxBytes: 1_048_576 }) as RequestHandler)
+  for (const layer of layers) app.use(layer)
+  app.post(chatPath, (req, res) => {
+    recordUsage(req, { model: modelName, usage: { inputTokens: 61, outputTokens: 174, estimated: false } })
+    res.writeHead(200, { 'content-type': 'application/json', 'content-length': 2 })
+    res.end('{}')
+  })
+  return app
+}
+
+/** A socket that takes everything and gives nothing. */
+function nowhere(): Duplex {
+  const socket = new Duplex({
+    read() {},
+    write: (_chunk, _encoding, done) => done(),
+    writev: (_chunks, done) => done(),
+  })
+  return Object.assign(socket, { remoteAddress: '127.0.0.1', encrypted: false })
+}
+
+function send(app: RequestListener, socket: Duplex, authorization: string | undefined): Promise<void> {
+  const req = new IncomingMessage(socket as never)
+  req.method = 'POST'
+  req.url = chatPath
+  req.httpVersionMajor = 1
+  req.httpVersionMinor = 1
+  req.httpVersion = '1.1'
+  req.rawHeaders.push('host', 'localhost', 'content-type', 'application/json', 'accept', 'application/json')
+  req.rawHeaders.push('content-length', String(requestBody.json.length))
+  if (authorization !== undefined) req.rawHeaders.push('authorization', authorization)
+  req.push(requestBody.json)
+  req.push(null)
+  req.complete = true
+  const res = new ServerResponse(req)
+  res.assignSocket(socket as never)
+  return new Promise((resolve, reject) => {
+    res.on('finish', () => {
+      res.detachSocket(socket as never)
+      res.emit('close')
+      if (res.statusCode === 200) resolve()
+      else reject(new Error(`answered ${res.statusCode}`))
+    })
+    app(req, res)
+  })
+}
+
+/** CPU per request, microseconds. */
+async function timed(app: RequestListener, { authorization }: Case, requests: number): Promise<number> {
+  const socket = nowhere()
+  const before = process.cpuUsage()
+  for (let index = 0; index < requests; index += 1) await send(app, socket, authorization(index))
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / requests
+}
+
+const requests = Number(values.requests)
+const rounds = Number(values.rounds)
+const apps = cases.map((each) => ({ each, app: appWith(each.layers), bare: appWith(each.over ?? [empty]) }))
+const added = apps.map((): number[] => [])
+// The first two rounds warm up.
+for (let round = -2; round < rounds; round += 1) {
+  for (const [index, { each, app, bare }] of apps.entries()) {
+    const before = await timed(bare, each, requests)
+    const own = await timed(app, each, requests)
+    const after = await timed(bare, each, requests)
+    if (round >= 0) added[index]?.push(own - (before + after) / 2)
+  }
+}
+const lines = apps.map(({ each }, index) => {
+  const sorted = [...(added[index] ?? [])].sort((left, right) => left - right)
+  const at = (share: number) => (sorted[Math.floor(sorted.length * share)] ?? Number.NaN).toFixed(1)
+  return [each.name, spread(sorted).median.toFixed(1), `${at(0.25)} to ${at(0.75)}`]
+})
+console.log(markdown([['Middleware', 'Added µs', 'Middle half'], ...lines]))
+// Some peers keep timers that nobody can stop.
+process.exit()
