@@ -7,4 +7,5 @@ export default defineConfig({
   bundle: false,
   clean: true,
   sourcemap: true,
+  silent: true,
 })

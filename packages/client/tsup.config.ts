@@ -8,4 +8,5 @@ export default defineConfig({
   platform: 'neutral',
   clean: true,
   sourcemap: true,
+  silent: true,
 })

@@ -8,4 +8,5 @@ export default defineConfig({
   bundle: false,
   clean: false,
   sourcemap: true,
+  silent: true,
 })
