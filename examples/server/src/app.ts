@@ -33,7 +33,8 @@ import compression from 'compression'
 import cors from 'cors'
 import express, { type Express } from 'express'
 import helmet from 'helmet'
-import { defaultModels, makeService } from './models.js'
+import { gpuAvailable } from './gpu.js'
+import { defaultModels, makeModels } from './models.js'
 import { hasUpstream, isOpenAi, type Settings } from './settings.js'
 
 /** The whole server, not listening yet. */
@@ -59,7 +60,7 @@ export interface GateOptions {
 
 /** Everything mounted, in the order in which it has to stand. */
 export function makeGate({ settings, version, apiKey, jwtSecret, destination }: GateOptions): Gate {
-  const service = makeService(settings)
+  const { service, loaded } = makeModels(settings)
   const defaults = defaultModels(settings)
   const limits = memoryLimitStore()
   const users = settings.usersJson === undefined ? [] : parseUsers(settings.usersJson)
@@ -101,7 +102,7 @@ export function makeGate({ settings, version, apiKey, jwtSecret, destination }: 
   app.use(openAiPaths, dialect('openai'))
 
   // Open to all, and answering while the server drains.
-  app.use('/health', healthRoute({ version, models: () => service.list() }))
+  app.use('/health', healthRoute({ version, models: loaded, gpuAvailable: gpuAvailable() }))
   app.use('/ready', readyRoute(ready))
   const exposition = metricsRoute({ registry: measure.registry })
   if (settings.METRICS_PUBLIC) app.use('/metrics', exposition)

@@ -1,4 +1,5 @@
 import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
+import type { ModelInfo } from '@tollgate/core/inference/model'
 import { type InferenceService, inferenceService } from '@tollgate/core/inference/service'
 import { echoProvider } from '@tollgate/core/providers/echo'
 import { openAiCompatible } from '@tollgate/core/providers/openai-compatible'
@@ -29,10 +30,18 @@ export function defaultModels(settings: Settings): DefaultModels {
   }
 }
 
-/** The models of the server: the embedded ones, the development model, and the upstream if there is one. */
-export function makeService(settings: Settings): InferenceService {
+/** The models of the server. */
+export interface ServerModels {
+  readonly service: InferenceService
+  /** Those that live in this process, with their versions; asks nobody over the network. */
+  loaded(): Promise<readonly ModelInfo[]>
+}
+
+/** The embedded models, the development model, and the upstream if there is one. */
+export function makeModels(settings: Settings): ServerModels {
   const tokenizer = gptTokenizer()
   const defaults = defaultModels(settings)
+  const embedded = [onnxProvider({ models: embeddedModels() }), echoProvider({ tokenizer })]
   const upstream = hasUpstream(settings)
     ? [
         openAiCompatible({
@@ -43,9 +52,11 @@ export function makeService(settings: Settings): InferenceService {
         }),
       ]
     : []
-  return inferenceService({
-    providers: [onnxProvider({ models: embeddedModels() }), echoProvider({ tokenizer }), ...upstream],
+  const service = inferenceService({
+    providers: [...embedded, ...upstream],
     defaultModels: { generate: defaults.generate, embed: defaults.embed },
     timeoutMs: settings.REQUEST_TIMEOUT_SECONDS * 1000,
   })
+  const loaded = async () => (await Promise.all(embedded.map((provider) => provider.list?.() ?? []))).flat()
+  return { service, loaded }
 }

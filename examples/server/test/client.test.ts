@@ -47,7 +47,7 @@ describe('@tollgate/client, against the server', () => {
       task: 'predict',
       versions: [{ version: '1.0.0', latest: true }],
     })
-    expect(await client.health()).toMatchObject({ status: 'ok', gpu_available: false })
+    expect(await client.health()).toMatchObject({ status: 'ok', gpu_available: expect.any(Boolean) })
   })
 
   it('predicts many rows in their order, and a wrong row is its own failure', async () => {

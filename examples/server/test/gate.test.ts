@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { gpuAvailable } from '../src/gpu.js'
 import { apiKey, post, startGate, startGateway } from './running-gate.js'
 
 describe('the server', () => {
@@ -9,7 +10,7 @@ describe('the server', () => {
     const health = (await (await fetch(`${url}/health`)).json()) as {
       models: Array<{ id: string; versions: string[] }>
     }
-    expect(health).toMatchObject({ status: 'ok', version: '1.2.3', gpu_available: false })
+    expect(health).toMatchObject({ status: 'ok', version: '1.2.3', gpu_available: gpuAvailable() })
     expect(health.models.map(({ id }) => id).sort()).toContain('iris')
     expect(health.models.find(({ id }) => id === 'language-id')?.versions).toEqual(['1.0.0'])
     gate.ready.draining = true
@@ -19,6 +20,15 @@ describe('the server', () => {
     expect(await draining.json()).toMatchObject({ status: 'draining' })
     expect((await post(`${url}/v1/predict`, { text: 'hello' })).status).toBe(503)
     expect((await fetch(`${url}/health`)).status).toBe(200)
+  })
+
+  it('lives whatever becomes of its upstream', async () => {
+    const { url, upstream } = await startGateway()
+    await upstream.close()
+    const health = await fetch(`${url}/health`)
+    expect(health.status).toBe(200)
+    expect(upstream.calls).toHaveLength(0)
+    expect(((await health.json()) as { models: Array<{ id: string }> }).models.map(({ id }) => id)).toContain('iris')
   })
 
   it('is not ready before its models are', async () => {
