@@ -6,7 +6,7 @@ export default defineConfig({
   format: 'esm',
   target: 'node22',
   bundle: false,
-  clean: false,
+  clean: true,
   sourcemap: true,
   silent: true,
 })

@@ -1,4 +1,5 @@
 import { contextOf } from '@tollgate/core/http/context'
+import { holdEnd } from '@tollgate/core/http/observe'
 import { recordUsage } from '@tollgate/core/http/record-usage'
 import { auth } from '@tollgate/core/middleware/auth'
 import { cost } from '@tollgate/core/middleware/cost'
@@ -25,17 +26,23 @@ export function makeApp({ openai, apiKey, destination }: AppOptions): Express {
   app.post('/summary', async (req, res) => {
     const { text } = req.body as { text: string }
     const model = 'gpt-4o-mini'
-    const completion = await openai.chat.completions.create(
-      { model, messages: [{ role: 'user', content: `Summarise: ${text}` }] },
-      { signal: contextOf(req, res).signal },
-    )
-    const usage = usageFromOpenAi(completion.usage)
-    if (usage !== undefined) recordUsage(req, { provider: 'openai', model, usage })
-    const { costNanoUsd } = contextOf(req, res)
-    res.json({
-      summary: completion.choices[0]?.message.content,
-      cost_usd: costNanoUsd === undefined ? null : formatUsd(costNanoUsd),
-    })
+    // The call goes on when the caller leaves, and is billed: the line waits for it.
+    const release = holdEnd(req, res)
+    try {
+      const completion = await openai.chat.completions.create({
+        model,
+        messages: [{ role: 'user', content: `Summarise: ${text}` }],
+      })
+      const usage = usageFromOpenAi(completion.usage)
+      if (usage !== undefined) recordUsage(req, { provider: 'openai', model, usage })
+      const { costNanoUsd } = contextOf(req, res)
+      res.json({
+        summary: completion.choices[0]?.message.content,
+        cost_usd: costNanoUsd === undefined ? null : formatUsd(costNanoUsd),
+      })
+    } finally {
+      release()
+    }
   })
   app.use(errorHandler())
   return app

@@ -54,22 +54,28 @@ function greet(settings: Settings, apiKey: string, url: string): void {
   say(`  try it:\n\ncurl -s ${url}/v1/predict -H ${header} -H 'Content-Type: application/json' -d ${body}\n`)
 }
 
-/** First signal: finish what is open, within the bound. Second signal: stop now. */
+/** First signal: finish what is open, within the bound. Second signal: cut what is open now. Third: leave at once. */
 function endOnSignals(server: Server, gate: Gate, settings: Settings): void {
-  let ending = false
+  let signals = 0
+  const cut = async (exitCode: number) => {
+    server.close()
+    server.closeAllConnections()
+    // Every request hears first that its caller is gone, so that what was sent upstream is billed and logged; then the upstreams are closed.
+    await gate.draining.idle(1000)
+    await gate.service.close()
+    gate.flush()
+    process.exit(exitCode)
+  }
   const end = async (signal: string) => {
-    if (ending) process.exit(1)
-    ending = true
+    signals += 1
+    if (signals > 2) process.exit(1)
+    if (signals === 2) return cut(1)
     say(`${signal}: draining ${gate.draining.open} open requests, ${settings.DRAIN_SECONDS} s at most`)
     gate.ready.draining = true
     gate.draining.begin()
     const idle = await gate.draining.idle(settings.DRAIN_SECONDS * 1000)
     if (!idle) say(`${gate.draining.open} requests did not end in time and are cut`)
-    server.close()
-    server.closeAllConnections()
-    await gate.service.close()
-    gate.flush()
-    process.exit(0)
+    if (signals === 1) await cut(0)
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal))
 }

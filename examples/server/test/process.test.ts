@@ -155,4 +155,45 @@ describe('the server as a process', () => {
     expect(await reading).toBe('cut')
     expect(await (await sent).broken).toBe(true)
   })
+
+  it.each([
+    ['the bound', 1, 0],
+    ['a second signal', 2, 1],
+  ])('bills and logs what is cut by %s, also before the upstream has answered', async (_why, signals, exitCode) => {
+    const upstream = await openAiUpstream({ m: { stallAfter: -1 } })
+    onTestFinished(() => upstream.close())
+    const server = startProcess({
+      OPENAI_BASE_URL: upstream.baseUrl,
+      OPENAI_API_KEY: upstreamKey,
+      MODEL_NAME: 'm',
+      API_KEY: 'key-of-the-drain-test',
+      PRICES: JSON.stringify({ m: { usdPerMillionTokens: { input: '1', output: '1' } } }),
+      DRAIN_SECONDS: signals === 1 ? '0' : '60',
+    })
+    const [, url = ''] = await server.said(address)
+    const answers = [false, true].map(async (stream) => {
+      const sent = upstream.next()
+      const answer = fetch(`${url}/v1/chat/completions`, {
+        method: 'POST',
+        headers: { authorization: 'Bearer key-of-the-drain-test', 'content-type': 'application/json' },
+        body: JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'Hi' }], stream }),
+      }).catch(() => 'cut')
+      return { call: await sent, answer }
+    })
+    const calls = await Promise.all(answers)
+    server.child.kill('SIGTERM')
+    await server.said(/draining 2 open requests/)
+    if (signals === 2) server.child.kill('SIGTERM')
+    expect(await server.ended).toBe(exitCode)
+    for (const { call, answer } of calls) {
+      expect(await answer).toBe('cut')
+      expect(await call.broken).toBe(true)
+    }
+    const lines = server.output().match(/^\{.*"path":"\/v1\/chat\/completions".*$/gm) ?? []
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(
+      Array.from({ length: 2 }, () =>
+        expect.objectContaining({ aborted: true, status: 499, prompt_tokens: 8, cost_usd: 0.000008 }),
+      ),
+    )
+  })
 })

@@ -17,7 +17,7 @@ export interface Scope {
 }
 
 /** setTimeout fires at once for anything longer. */
-export const maxTimerMs = 2 ** 31 - 1
+const maxTimerMs = 2 ** 31 - 1
 
 /** Opens a scope inside a signal. `toError` says what its reason is to be thrown as. */
 export function openScope(outer: AbortSignal | undefined, toError: (signal: AbortSignal) => unknown): Scope {

@@ -1,5 +1,3 @@
-import type { ZodType } from 'zod'
-
 /** What a field of a rejected request did wrong. `path` reads like code: `messages[0].role`, `query.limit`, `headers.accept`. */
 export interface FieldError {
   readonly path: string
@@ -134,28 +132,6 @@ export function isTollgateError(error: unknown, code?: ErrorCode): error is Toll
 /** For factories: the options were wrong. Thrown where the middleware is made, never while a request runs. */
 export function configInvalid(message: string, errors?: readonly FieldError[]): TollgateError {
   return new TollgateError('config_invalid', message, errors === undefined ? {} : { errors })
-}
-
-/**
- * For factories: the options as their schema reads them, defaults filled in. Everything that is wrong or unknown is told at once; values are
- * never repeated, as one may be a secret.
- *
- * @throws TollgateError `config_invalid`
- * @example const { realm } = checkedOptions('auth', z.strictObject({ realm: z.string().default('api') }), options)
- */
-export function checkedOptions<Output>(factory: string, schema: ZodType<Output>, options: unknown): Output {
-  const parsed = schema.safeParse(options)
-  if (parsed.success) return parsed.data
-  const errors = parsed.error.issues.flatMap((issue): FieldError[] => {
-    const path = issue.path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${String(step)}`)).join('')
-    if (issue.code !== 'unrecognized_keys') return [{ path: path.replace(/^\./, ''), message: issue.message }]
-    return issue.keys.map((key) => ({
-      path: `${path}.${key}`.replace(/^\./, ''),
-      message: 'unknown option: remove it or mend its spelling',
-    }))
-  })
-  const words = errors.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`))
-  throw configInvalid(`${factory}: ${words.join('; ')}`, errors)
 }
 
 function withRetryAfter(headers: Readonly<Record<string, string>>, retryAfterMs: number | undefined) {

@@ -1,7 +1,8 @@
 import { createRequire } from 'node:module'
 import { z } from 'zod'
 import { bytePairs, type TokenBytes } from './byte-pairs.js'
-import { checkedOptions, configInvalid } from './errors.js'
+import { configInvalid } from './errors.js'
+import { checkedOptions } from './options.js'
 import type { Tokenizer } from './tokenizer.js'
 
 /** OpenAI's vocabularies: `o200k_base` of GPT-4o and later, `cl100k_base` of GPT-4 and GPT-3.5. */

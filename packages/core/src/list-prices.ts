@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { parseUsd } from './money.js'
-import type { PriceTarget, Rates } from './price-overrides.js'
+import type { Rates } from './price-overrides.js'
+import type { Target } from './target.js'
 
 type GenaiPrices = typeof import('@pydantic/genai-prices')
 type ModelPrice = NonNullable<ReturnType<GenaiPrices['calcPrice']>>['model_price']
@@ -62,7 +63,7 @@ const closedFamilies: ReadonlyArray<readonly [name: RegExp, vendor: string]> = [
  * Which vendor of the list a target is paid to. Only a name that is exactly a vendor's, one of its other names or the host of its API
  * counts: the list's own search takes `openai-compatible` for OpenAI. Without a provider, closed families alone are recognised.
  */
-export function vendorOf({ provider, model }: PriceTarget): string | undefined {
+export function vendorOf({ provider, model }: Target): string | undefined {
   if (provider === '') return closedFamilies.find(([name]) => name.test(model.toLowerCase()))?.[1]
   const name = provider.toLowerCase()
   const id = otherNames.get(name) ?? name

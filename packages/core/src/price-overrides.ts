@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { configInvalid } from './errors.js'
 import { type Price, parseUsd } from './money.js'
+import type { Target } from './target.js'
 
 /** An amount of US dollars: a decimal string, or a number as JSON has it. Whole pico-USD per token: at most 6 decimal places per million. */
 export type UsdAmount = string | number
@@ -36,13 +37,6 @@ export type PriceOverrides = Readonly<Record<string, PriceOverride>>
 
 /** The rates that are known of a model; {@link Price} with gaps. */
 export type Rates = { -readonly [Bucket in keyof Price]?: Price[Bucket] }
-
-/** Whom to price. `provider` is '' when nobody said. */
-export interface PriceTarget {
-  readonly provider: string
-  readonly model: string
-  readonly version?: string
-}
 
 const usdAmount = z.union([z.string(), z.number()])
 
@@ -85,7 +79,7 @@ const free: Rates = Object.freeze({
  *
  * @throws TollgateError `config_invalid`, naming the entry, for an amount that is not whole pico-USD
  */
-export function compileOverrides(overrides: PriceOverrides): (target: PriceTarget) => Rates | undefined {
+export function compileOverrides(overrides: PriceOverrides): (target: Target) => Rates | undefined {
   const exact = new Map<string, Rates>()
   const beginnings: Array<readonly [beginning: string, rates: Rates]> = []
   for (const [written, override] of Object.entries(overrides)) {

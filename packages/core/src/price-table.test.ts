@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { costNanoUsd, formatUsd } from './money.js'
-import { type PriceTableOptions, type PriceTarget, priceTable } from './price-table.js'
+import { type PriceTableOptions, priceTable } from './price-table.js'
+import type { Target } from './target.js'
 import type { Usage } from './usage.js'
 
 const used = (over: Partial<Usage> = {}): Usage => ({ inputTokens: 0, outputTokens: 0, estimated: false, ...over })
-const target = (name: string): PriceTarget => {
+const target = (name: string): Target => {
   const slash = name.indexOf('/')
   return { provider: name.slice(0, slash), model: name.slice(slash + 1) }
 }
@@ -128,7 +129,7 @@ describe('overrides', () => {
     },
   })
 
-  it.each<[PriceTarget, number | undefined]>([
+  it.each<[Target, number | undefined]>([
     [{ provider: '', model: 'gpt-4o' }, 1],
     [{ provider: 'azure', model: 'gpt-4o' }, 1],
     [{ provider: 'openai', model: 'gpt-4o' }, 2],

@@ -1,19 +1,15 @@
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
-import { checkedOptions, configInvalid } from './errors.js'
+import { configInvalid } from './errors.js'
 import { isVendor, listPrice, listVersion, vendorOf } from './list-prices.js'
 import type { Price } from './money.js'
-import {
-  compileOverrides,
-  type PriceOverrides,
-  type PriceTarget,
-  priceOverrides,
-  type Rates,
-} from './price-overrides.js'
+import { checkedOptions, functionOption } from './options.js'
+import { compileOverrides, type PriceOverrides, priceOverrides, type Rates } from './price-overrides.js'
+import type { Target } from './target.js'
 import { promptTokens, type Usage } from './usage.js'
 
-export type { PriceOverride, PriceOverrides, PriceTarget, UsdAmount, UsdPerMillionTokens } from './price-overrides.js'
+export type { PriceOverride, PriceOverrides, UsdAmount, UsdPerMillionTokens } from './price-overrides.js'
 
 /** Knows what models cost. */
 export interface PriceTable {
@@ -22,7 +18,7 @@ export interface PriceTable {
    * With `usage`: the price of the tier that the prompt's size falls into, and `undefined` too if something was used that has no price
    * (output of an embedding model, rows of a model priced by token).
    */
-  price(target: PriceTarget, usage?: Usage): Price | undefined
+  price(target: Target, usage?: Usage): Price | undefined
   /** Which prices these are, for the ledger: `genai-prices-0.1.8`, and with overrides a digest of them. */
   readonly version: string
 }
@@ -45,7 +41,7 @@ const priceTableOptions = z.strictObject({
   overrides: priceOverrides.optional(),
   vendors: z.record(z.string(), z.union([z.string().min(1), z.literal(false)])).optional(),
   list: z.boolean().default(true),
-  now: z.custom<() => number>((value) => typeof value === 'function', 'a function').default(() => Date.now),
+  now: functionOption<() => number>().default(() => Date.now),
 })
 
 interface Tier {
@@ -91,7 +87,7 @@ export function priceTable(options: PriceTableOptions = {}): PriceTable {
   // Model names may be the callers' words: bounded.
   const memo = new LRUCache<string, Known>({ max: 1_000 })
 
-  const lookUp = (target: PriceTarget, nowMs: number): Known => {
+  const lookUp = (target: Target, nowMs: number): Known => {
     const own = override(target)
     if (own !== undefined) return { tiers: [tierOf(0, own)], validUntilMs: Number.POSITIVE_INFINITY }
     const given = vendorByProvider.get(target.provider.toLowerCase())
@@ -105,7 +101,7 @@ export function priceTable(options: PriceTableOptions = {}): PriceTable {
     }
   }
 
-  const find = (target: PriceTarget): Known => {
+  const find = (target: Target): Known => {
     const { provider, model, version = '' } = target
     const nowMs = now()
     if (model.length > longestName) return lookUp(target, nowMs)

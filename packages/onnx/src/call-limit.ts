@@ -1,4 +1,5 @@
-import { isTollgateError, TollgateError } from '@tollgate/core/errors'
+import { TollgateError } from '@tollgate/core/errors'
+import { abortError } from '@tollgate/core/inference/call'
 
 /** How long a caller waits. */
 export interface CallLimit {
@@ -8,17 +9,7 @@ export interface CallLimit {
 }
 
 /** The longest delay `setTimeout` takes; over it, it would fire at once. */
-const MAX_TIMER_MS = 2_147_483_647
-
-/** What to tell a caller whose signal aborted: our own error if that is the reason, else by what the reason is. */
-function aborted(signal: AbortSignal): TollgateError {
-  const cause: unknown = signal.reason
-  if (isTollgateError(cause)) return cause
-  if (cause instanceof Error && cause.name === 'TimeoutError') {
-    return new TollgateError('timeout', 'The model did not answer in time.', { cause })
-  }
-  return new TollgateError('client_closed', 'The caller left before the model answered.', { cause })
-}
+const longestTimerMs = 2_147_483_647
 
 /**
  * Calls `end` once, with the error to answer with, when the signal aborts or the deadline passes: at once if that has happened already.
@@ -28,7 +19,7 @@ function aborted(signal: AbortSignal): TollgateError {
 export function watchLimit({ signal, deadline }: CallLimit, end: (error: TollgateError) => void): () => void {
   let timer: NodeJS.Timeout | undefined
   const late = () => end(new TollgateError('timeout', 'The model did not answer before the deadline.'))
-  const onAbort = () => end(aborted(signal as AbortSignal))
+  const onAbort = () => end(abortError(signal as AbortSignal))
   const stop = () => {
     clearTimeout(timer)
     signal?.removeEventListener('abort', onAbort)
@@ -44,7 +35,7 @@ export function watchLimit({ signal, deadline }: CallLimit, end: (error: Tollgat
       return stop
     }
     // A busy worker holds the process; this timer need not.
-    timer = setTimeout(late, Math.min(leftMs, MAX_TIMER_MS)).unref()
+    timer = setTimeout(late, Math.min(leftMs, longestTimerMs)).unref()
   }
   signal?.addEventListener('abort', onAbort, { once: true })
   return stop

@@ -166,7 +166,7 @@ describe('input rows', () => {
     ['language-id', [{ text: 5 }], 'instances[0].text', /as a string/],
     ['language-id', [{}], 'instances[0].text', /as a string/],
     ['language-id', [null], 'instances[0]', /expected an object: \{ "text"/],
-    ['language-id', [{ text: 'a', txet: 'b' }], 'instances[0]', /"txet"/],
+    ['language-id', [{ text: 'a', txet: 'b' }], 'instances[0].txet', /is not a known field/],
   ])('%s refuses a wrong row by its path: %#', async (id, rows, path, message) => {
     const error = await rejection(predict(provider(), id, rows))
     expect(error).toMatchObject({ code: 'invalid_request', status: 400 })

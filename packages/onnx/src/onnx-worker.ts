@@ -1,4 +1,5 @@
-import { checkedOptions, configInvalid, TollgateError } from '@tollgate/core/errors'
+import { configInvalid, isTollgateError, TollgateError } from '@tollgate/core/errors'
+import { checkedOptions } from '@tollgate/core/options'
 import { z } from 'zod'
 import { type CallLimit, watchLimit } from './call-limit.js'
 import { type Queued, runQueue } from './run-queue.js'
@@ -77,9 +78,9 @@ interface Job extends Queued {
 }
 
 /** A model that did not load is tried again at the earliest after this. */
-const RELOAD_AFTER_MS = 1000
-const FIRST_BACK_OFF_MS = 100
-const MAX_BACK_OFF_MS = 30_000
+const reloadAfterMs = 1000
+const firstBackOffMs = 100
+const lastBackOffMs = 30_000
 
 /**
  * Makes a worker. The thread starts with the first `load` or `run`; one that died is started again by the next, at once the first time
@@ -112,7 +113,7 @@ export function onnxWorker(options: OnnxWorkerOptions = {}): OnnxWorker {
         thread = undefined
         models.clear()
         crashes += 1
-        if (crashes > 1) startAfter = Date.now() + Math.min(FIRST_BACK_OFF_MS * 2 ** (crashes - 2), MAX_BACK_OFF_MS)
+        if (crashes > 1) startAfter = Date.now() + Math.min(firstBackOffMs * 2 ** (crashes - 2), lastBackOffMs)
       },
     })
     return thread
@@ -129,7 +130,7 @@ export function onnxWorker(options: OnnxWorkerOptions = {}): OnnxWorker {
       failures.delete(key)
     } else if (reply.type === 'failed') {
       const error = configInvalid(reply.message)
-      failures.set(key, { error, retryAt: Date.now() + RELOAD_AFTER_MS })
+      failures.set(key, { error, retryAt: Date.now() + reloadAfterMs })
       throw error
     }
   }
@@ -141,8 +142,8 @@ export function onnxWorker(options: OnnxWorkerOptions = {}): OnnxWorker {
         await ensureLoaded(live, job)
       } catch (cause) {
         // Whoever loads is told what to mend; whoever only calls must not be shown paths of this machine.
-        if (job.input === undefined || !(cause instanceof TollgateError) || cause.code !== 'config_invalid') throw cause
-        throw notReady(`Model "${job.model.key}" is not loaded.`, RELOAD_AFTER_MS, cause)
+        if (job.input === undefined || !isTollgateError(cause, 'config_invalid')) throw cause
+        throw notReady(`Model "${job.model.key}" is not loaded.`, reloadAfterMs, cause)
       }
       if (job.settled) return
       if (job.input === undefined) return job.succeed({ type: 'loaded', ...(models.get(job.model.key) as LoadedModel) })

@@ -4,7 +4,7 @@ import type { OnnxManifest } from './manifest.js'
 import type { Tensors } from './worker-protocol.js'
 
 /** Float32 softmax over C classes is this close to 1/C when nothing speaks for any class. */
-const UNIFORM_TOLERANCE = 1e-6
+const uniformTolerance = 1e-6
 
 /**
  * Reads the model's probabilities [N, labels] as one prediction a row.
@@ -27,7 +27,7 @@ export function readPredictions(output: OnnxManifest['output'], tensors: Tensors
       if (probability > (own[best] as number)) best = label
     })
     const probability = own[best] as number
-    const nothingKnown = undetermined !== undefined && probability - 1 / labels.length < UNIFORM_TOLERANCE
+    const nothingKnown = undetermined !== undefined && probability - 1 / labels.length < uniformTolerance
     const prediction = nothingKnown ? undetermined : (labels[best] as string)
     return {
       prediction,

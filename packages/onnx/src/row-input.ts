@@ -1,4 +1,5 @@
-import { type FieldError, TollgateError } from '@tollgate/core/errors'
+import type { FieldError } from '@tollgate/core/errors'
+import { fieldErrors, invalidRequest } from '@tollgate/core/wire/parse'
 import { z } from 'zod'
 import type { OnnxManifest } from './manifest.js'
 import type { WorkerInput } from './worker-protocol.js'
@@ -12,38 +13,25 @@ export interface RowInput {
 }
 
 /** The largest number that float32 holds; over it, a feature would become Infinity and the answer nonsense. */
-const MAX_FLOAT32 = 3.4028234663852886e38
-const MAX_ERRORS = 20
-
-/** `['instances', 3, 'features', 1]` as code would write it. */
-function pathOf(row: number, segments: readonly PropertyKey[]): string {
-  const inside = segments.map((segment) => (typeof segment === 'number' ? `[${segment}]` : `.${String(segment)}`))
-  return `instances[${row}]${inside.join('')}`
-}
-
-function refuse(errors: readonly FieldError[]): TollgateError {
-  const [first] = errors
-  return new TollgateError('invalid_request', `${first?.path}: ${first?.message}`, {
-    errors: errors.slice(0, MAX_ERRORS),
-  })
-}
+const maxFloat32 = 3.4028234663852886e38
+/** A batch that is wrong in every row is told so in the first few. */
+const maxErrors = 20
 
 /** All rows through one schema, or every complaint about them. */
 function parseRows<Row>(schema: z.ZodType<Row>, rows: readonly unknown[], maxRows: number): Row[] {
   if (rows.length > maxRows) {
     const message = `expected at most ${maxRows} rows in one call, got ${rows.length}`
-    throw refuse([{ path: 'instances', message }])
+    throw invalidRequest([{ path: 'instances', message }])
   }
   const parsed: Row[] = []
   const errors: FieldError[] = []
   rows.forEach((row, index) => {
-    if (errors.length >= MAX_ERRORS) return
+    if (errors.length >= maxErrors) return
     const result = schema.safeParse(row)
     if (result.success) parsed.push(result.data)
-    else
-      for (const issue of result.error.issues) errors.push({ path: pathOf(index, issue.path), message: issue.message })
+    else errors.push(...fieldErrors(result.error, `instances[${index}]`))
   })
-  if (errors.length > 0) throw refuse(errors)
+  if (errors.length > 0) throw invalidRequest(errors.slice(0, maxErrors))
   return parsed
 }
 
@@ -71,8 +59,8 @@ function featuresInput({ tensor, names, maxRows }: Extract<OnnxManifest['input']
   const list = `expected ${width} numbers (${names.join(', ')})`
   const number = z
     .number({ error: 'expected a finite number' })
-    .min(-MAX_FLOAT32, 'expected a number that float32 can hold')
-    .max(MAX_FLOAT32, 'expected a number that float32 can hold')
+    .min(-maxFloat32, 'expected a number that float32 can hold')
+    .max(maxFloat32, 'expected a number that float32 can hold')
   const row = z.strictObject(
     {
       features: z

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { normalizeText, prepare, SCRIPT_BUCKETS, textFeatures } from './text-features.js'
+import { normalizeText, prepare, scriptBuckets, textFeatures } from './text-features.js'
 
 const parameters = { buckets: 29_000, maxOrder: 4, maxCharacters: 256 }
 
@@ -42,7 +42,7 @@ describe('textFeatures', () => {
   })
 
   it('knows the writing system of a character it never met', () => {
-    const scripts = (text: string) => [...textFeatures(text, parameters).ids].filter((id) => id < SCRIPT_BUCKETS)
+    const scripts = (text: string) => [...textFeatures(text, parameters).ids].filter((id) => id < scriptBuckets)
     expect(scripts('龘')).toEqual(scripts('人'))
     expect(scripts('𠀋')).toEqual(scripts('人'))
     expect(scripts('ア')).not.toEqual(scripts('人'))

@@ -26,15 +26,15 @@ export interface TextFeatures {
  * 256 characters, every partial sum is then exact in float32: the order of the sum, the filling up of a batch and the
  * processor cannot change a bit of it. (The sum of the weights is at most the root of their number, and 57 × 127 × 2048 < 2^24.)
  */
-const WEIGHT_STEPS = 2048
+const weightSteps = 2048
 
 /** Ids below this one stand for writing systems and never collide with an n-gram. */
-export const SCRIPT_BUCKETS = 80
+export const scriptBuckets = 80
 
-const KANA = 64
-const HAN = 65
-const HANGUL = 66
-const OTHER = 67
+const kana = 64
+const han = 65
+const hangul = 66
+const other = 67
 
 /**
  * The writing system of a letter, coarsely: blocks of 128 code points up to U+1FFF, then the large ones of East Asia.
@@ -42,11 +42,11 @@ const OTHER = 67
  */
 function scriptOf(codePoint: number): number {
   if (codePoint < 0x2000) return codePoint >> 7
-  if ((codePoint >= 0x3040 && codePoint <= 0x30ff) || (codePoint >= 0xff66 && codePoint <= 0xff9d)) return KANA
-  if (codePoint >= 0x3400 && codePoint <= 0x9fff) return HAN
-  if (codePoint >= 0xac00 && codePoint <= 0xd7af) return HANGUL
-  if (codePoint >= 0x20000 && codePoint <= 0x3ffff) return HAN
-  return OTHER
+  if ((codePoint >= 0x3040 && codePoint <= 0x30ff) || (codePoint >= 0xff66 && codePoint <= 0xff9d)) return kana
+  if (codePoint >= 0x3400 && codePoint <= 0x9fff) return han
+  if (codePoint >= 0xac00 && codePoint <= 0xd7af) return hangul
+  if (codePoint >= 0x20000 && codePoint <= 0x3ffff) return han
+  return other
 }
 
 /**
@@ -98,7 +98,7 @@ export function textFeatures(text: string, parameters: TextFeatureParameters): T
   const { buckets, maxOrder, maxCharacters } = parameters
   const normalized = normalizeText(text.slice(0, maxCharacters))
   if (normalized === '') return { ids: new Int32Array(0), weights: new Float32Array(0) }
-  const range = buckets - SCRIPT_BUCKETS
+  const range = buckets - scriptBuckets
   const counts = new Map<number, number>()
   const scripts = new Map<number, number>()
   let letters = 0
@@ -119,7 +119,7 @@ export function textFeatures(text: string, parameters: TextFeatureParameters): T
         if (position > start && !isAlphabetic(unit)) break
         hash = extend(hash, unit)
         if (position === start && (start === 0 || start === padded.length - 1)) continue
-        const id = SCRIPT_BUCKETS + (spread(hash) % range)
+        const id = scriptBuckets + (spread(hash) % range)
         counts.set(id, (counts.get(id) ?? 0) + 1)
       }
     }
@@ -134,12 +134,12 @@ export function textFeatures(text: string, parameters: TextFeatureParameters): T
   let next = 0
   for (const [script, count] of scripts) {
     ids[next] = script
-    weights[next] = Math.round((count / letters) * WEIGHT_STEPS) / WEIGHT_STEPS
+    weights[next] = Math.round((count / letters) * weightSteps) / weightSteps
     next += 1
   }
   for (const [id, count] of counts) {
     ids[next] = id
-    weights[next] = Math.round(Math.sqrt(count) * scale * WEIGHT_STEPS) / WEIGHT_STEPS
+    weights[next] = Math.round(Math.sqrt(count) * scale * weightSteps) / weightSteps
     next += 1
   }
   return { ids, weights }

@@ -28,7 +28,7 @@ export async function jsonBody(req: IncomingMessage, options: BodyOptions = {}):
   const parsed = req as ParsedRequest
   if (parsed.body !== undefined) return parsed.body
   const contentType = req.headers['content-type']
-  if (contentType === undefined || !isJson(contentType)) {
+  if (!isJsonType(contentType)) {
     throw new TollgateError(
       'unsupported_media_type',
       `Send the body as application/json${contentType === undefined ? ' (there was no Content-Type header)' : ''}.`,
@@ -118,7 +118,9 @@ function gone(cause?: Error): TollgateError {
   return new TollgateError('client_closed', 'The caller left before the body was complete.', { cause })
 }
 
-function isJson(contentType: string): boolean {
-  const type = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
-  return type === 'application/json' || (type.startsWith('application/') && type.endsWith('+json'))
+const jsonType = /^[ \t]*application\/(?:[\w.!#$&^+-]+\+)?json[ \t]*(?:;|$)/i
+
+/** Is this `Content-Type` JSON, or a format made of it (`application/problem+json`)? */
+export function isJsonType(contentType: unknown): boolean {
+  return typeof contentType === 'string' && jsonType.test(contentType)
 }

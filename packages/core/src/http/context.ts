@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type ErrorCode, TollgateError } from '../errors.js'
 import type { Principal } from '../principal.js'
+import type { Target } from '../target.js'
 import type { Usage } from '../usage.js'
 import { onClose } from './observe.js'
 
@@ -18,13 +19,6 @@ export type Dialect = 'problem' | 'openai'
 
 /** How the cache took part. */
 export type CacheOutcome = 'hit' | 'miss' | 'bypass' | 'collapsed'
-
-/** Which model a call is really sent to. */
-export interface Target {
-  readonly provider: string
-  readonly model: string
-  readonly version?: string
-}
 
 /**
  * Everything that is known of one request, made by whichever middleware comes first and kept on `req` under a `Symbol.for` key, so that

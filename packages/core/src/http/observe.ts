@@ -18,6 +18,8 @@ interface EndState {
   endListeners: EndListener[]
   holds: number
   ended: boolean
+  /** Runs while the response is closed and something is held. */
+  holdTimer: NodeJS.Timeout | undefined
 }
 
 const endKey = Symbol.for('tollgate.end')
@@ -123,7 +125,14 @@ function stateOf(req: IncomingMessage, res: ServerResponse): EndState {
   const carrier = res as Carrier
   const known = carrier[endKey]
   if (known !== undefined) return known
-  const state: EndState = { end: undefined, closeListeners: [], endListeners: [], holds: 0, ended: false }
+  const state: EndState = {
+    end: undefined,
+    closeListeners: [],
+    endListeners: [],
+    holds: 0,
+    ended: false,
+    holdTimer: undefined,
+  }
   carrier[endKey] = state
   const close = () => {
     if (state.end !== undefined) return
@@ -153,12 +162,14 @@ function settle(state: EndState): void {
   const { end } = state
   if (end === undefined || state.ended) return
   if (state.holds > 0) {
-    setTimeout(() => {
+    state.holdTimer ??= setTimeout(() => {
       state.holds = 0
       settle(state)
     }, longestHoldMs).unref()
     return
   }
+  // A timer keeps the whole request in memory.
+  clearTimeout(state.holdTimer)
   state.ended = true
   const listeners = state.endListeners
   state.endListeners = []

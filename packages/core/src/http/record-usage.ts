@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import { type FieldError, TollgateError } from '../errors.js'
+import type { Target } from '../target.js'
 import { isUsage, type Usage } from '../usage.js'
-import { existingContext, type RequestContext, type Target } from './context.js'
+import { existingContext, type RequestContext } from './context.js'
 
 /** What a handler tells of a call it made. */
 export interface RecordedUsage {
@@ -32,6 +33,9 @@ interface Listening extends RequestContext {
  * @example
  * const completion = await openai.chat.completions.create({ model, messages })
  * recordUsage(req, { model: completion.model, usage: usageFromOpenAi(completion.usage) })
+ * A caller may leave before the call is over: hold the end of the request until then (`const release = holdEnd(req, res)`, from `http/observe`),
+ * or what is recorded comes too late to be billed.
+ *
  * @throws TollgateError `config_invalid` if no middleware has seen the request, `internal` if a count is not a whole number ≥ 0
  */
 export function recordUsage(req: IncomingMessage, recorded: RecordedUsage): void {

@@ -3,6 +3,9 @@ import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 /** Headers by name; merged with those set before. */
 export type ResponseHeaders = Readonly<OutgoingHttpHeaders>
 
+/** Headers of an answer that nobody may keep: it holds now, or for one caller. */
+export const noStore: ResponseHeaders = Object.freeze({ 'cache-control': 'no-store' })
+
 /** Answers with JSON in one write, with its length. `body` must be something JSON can carry: `undefined` throws. */
 export function sendJson(res: ServerResponse, status: number, body: unknown, headers?: ResponseHeaders): void {
   const text = JSON.stringify(body)

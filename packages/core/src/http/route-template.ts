@@ -9,9 +9,14 @@ interface RoutedRequest extends IncomingMessage {
   readonly params?: unknown
 }
 
-/** The path as the caller sent it, without the query. Express and Connect rewrite `url` under mounts. */
+/** Path and query as the caller sent them. Express and Connect rewrite `url` under mounts. */
+export function urlOf(req: IncomingMessage): string {
+  return (req as RoutedRequest).originalUrl ?? req.url ?? '/'
+}
+
+/** {@link urlOf} without the query. */
 export function pathOf(req: IncomingMessage): string {
-  const url = (req as RoutedRequest).originalUrl ?? req.url ?? '/'
+  const url = urlOf(req)
   const end = url.search(/[?#]/)
   return end === -1 ? url : url.slice(0, end)
 }

@@ -1,6 +1,7 @@
 import { isTollgateError, TollgateError } from '../errors.js'
+import type { Target } from '../target.js'
 import type { Deadlines } from './deadlines.js'
-import type { Call, DispatchTarget, Model } from './model.js'
+import type { Call, Model } from './model.js'
 
 /**
  * Why a signal was aborted: its reason if that is one of our errors, `timeout` for the reason of `AbortSignal.timeout`, else
@@ -53,6 +54,6 @@ function deadlinePassed(cause?: unknown): TollgateError {
 }
 
 /** A model as the target that is asked for and priced. */
-export function targetOf({ provider, id, version }: Pick<Model, 'provider' | 'id' | 'version'>): DispatchTarget {
+export function targetOf({ provider, id, version }: Pick<Model, 'provider' | 'id' | 'version'>): Target {
   return version === undefined ? { provider, model: id } : { provider, model: id, version }
 }

@@ -1,13 +1,7 @@
 import type { Principal } from '../principal.js'
+import type { Target } from '../target.js'
 import type { Usage } from '../usage.js'
 import type { Part, Result, Task, Tasks } from './task.js'
-
-/** Which model a call is sent to. */
-export interface DispatchTarget {
-  readonly provider: string
-  readonly model: string
-  readonly version?: string
-}
 
 /** What goes with every call: who, until when, and how to stop it. */
 export interface Call {
@@ -23,7 +17,7 @@ export interface Call {
    * Asked before each model the call is sent to; throw to refuse that model (no price, not allowed). Called by the service for the model
    * it found, and by a wrapper that turns to another one.
    */
-  readonly dispatching?: (target: DispatchTarget) => void | Promise<void>
+  readonly dispatching?: (target: Target) => void | Promise<void>
   /**
    * Told what was used when a call ends without a result (the caller left, the deadline passed, the upstream broke off), so that such a
    * call is paid for too. Called by the service, at most once a call, before the error is thrown.

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { checkedOptions, TollgateError } from '../errors.js'
+import { TollgateError } from '../errors.js'
+import { checkedOptions, functionOption } from '../options.js'
 import { abortError, openScope, targetOf } from './call.js'
 import { deadlines as makeDeadlines } from './deadlines.js'
 import type { Call, Model, ModelStream } from './model.js'
@@ -61,7 +62,7 @@ const optionsSchema = z.strictObject({
     .strictObject({ generate: z.string().optional(), embed: z.string().optional(), predict: z.string().optional() })
     .optional(),
   timeoutMs: z.int().min(1).optional(),
-  now: z.custom<() => number>((value) => typeof value === 'function').optional(),
+  now: functionOption<() => number>().optional(),
 })
 
 /**

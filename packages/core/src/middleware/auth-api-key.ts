@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { isPrincipalName, type Principal } from '../principal.js'
 import { answerWithin } from '../stores/answer-within.js'
-import type { Awaitable } from '../stores/awaitable.js'
+import { type Awaitable, isPromise } from '../stores/awaitable.js'
 import type { ApiKeyRecord, Directory } from '../stores/directory.js'
 import { type Challenges, identityUnavailable } from './auth-challenge.js'
 
@@ -96,7 +96,7 @@ export function apiKeyVerifier(options: ApiKeyOptions): (key: string) => Awaitab
       throw identityUnavailable(cause)
     }
     // `null`, for directories that are not held by our types.
-    if (answer === undefined || answer === null || !('then' in answer)) return admit(answer ?? undefined)
+    if (!isPromise(answer)) return admit(answer ?? undefined)
     return lookUp(digest, answer).then(admit)
   }
 }

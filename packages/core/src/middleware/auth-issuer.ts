@@ -1,5 +1,6 @@
 import type { CryptoKey, JWTPayload } from 'jose'
 import { z } from 'zod'
+import { functionOption } from '../options.js'
 import type { Awaitable } from '../stores/awaitable.js'
 import { identityOf, type TokenIdentity } from './auth-claims.js'
 import { type KeySource, remoteKeys } from './auth-jwks.js'
@@ -24,7 +25,6 @@ export type JwtAlgorithm = (typeof secretAlgorithms)[number] | (typeof publicKey
 
 const nonEmpty = z.string().min(1)
 const secret = z.union([z.string(), z.instanceof(Uint8Array)], 'must be a string or bytes')
-const isFunction = (value: unknown) => typeof value === 'function'
 
 /** The options of one issuer. The algorithms must all fit the kind of key, so that no public key is ever taken for a secret. */
 export const jwtIssuer = z
@@ -44,17 +44,15 @@ export const jwtIssuer = z
       .union([z.url(), z.instanceof(URL)], 'must be a URL')
       .transform((url) => new URL(url))
       .optional(),
-    jwksTimeoutMs: z.number().int().min(1).max(60_000).default(5_000),
+    jwksTimeoutMs: z.int().min(1).max(60_000).default(5_000),
     allowHttp: z.boolean().default(false),
-    fetch: z.custom<typeof globalThis.fetch>(isFunction, 'must be a function').optional(),
+    fetch: functionOption<typeof globalThis.fetch>().optional(),
     clockToleranceSeconds: z.number().min(0).max(300).default(5),
     maxTokenAgeSeconds: z.number().positive().optional(),
     typ: nonEmpty.optional(),
     tenants: z.union([z.enum(['any', 'own']), z.array(nonEmpty).min(1)], "must be 'any', 'own', or a list").optional(),
     claims: z.strictObject({ tenant: nonEmpty, tier: nonEmpty, scopes: nonEmpty }).partial().optional(),
-    principal: z
-      .custom<(claims: JWTPayload) => Awaitable<TokenIdentity | undefined>>(isFunction, 'must be a function')
-      .optional(),
+    principal: functionOption<(claims: JWTPayload) => Awaitable<TokenIdentity | undefined>>().optional(),
   })
   .superRefine((issuer, context) => {
     const issue = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })

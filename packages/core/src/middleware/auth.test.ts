@@ -302,7 +302,7 @@ describe('the factory', () => {
   const jwt = { issuer: 'https://a', audience: 'x', algorithms: ['HS256'] as const, secret: 's'.repeat(32) }
   it.each([
     ['nothing to check against', {}, /directory/],
-    ['an unknown option', { directory, realmm: 'x' }, /realmm: unknown option/],
+    ['an unknown option', { directory, realmm: 'x' }, /realmm: is not a known option/],
     ['a directory that is none', { directory: {} }, /directory/],
     ['a realm that breaks out of the header', { directory, realm: 'a"b' }, /realm/],
     ['a short secret', { jwt: { ...jwt, secret: 's'.repeat(31) } }, /jwt\[0\]\.secret: must have 32 bytes/],

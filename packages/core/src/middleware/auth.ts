@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import type { JWTPayload } from 'jose'
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
 import { type Handler, middleware } from '../http/handler.js'
+import { checkedOptions, functionOption, objectOption } from '../options.js'
 import type { Principal } from '../principal.js'
-import type { Awaitable } from '../stores/awaitable.js'
+import { type Awaitable, isPromise } from '../stores/awaitable.js'
 import type { Directory } from '../stores/directory.js'
 import { apiKeyVerifier } from './auth-api-key.js'
 import { challenges, challengeText } from './auth-challenge.js'
@@ -72,25 +72,18 @@ export interface AuthOptions {
   readonly now?: () => number
 }
 
-const wholeNumber = z.number().int().min(0)
-
 const schema = z
   .strictObject({
-    directory: z
-      .custom<Directory>(
-        (value) => typeof (value as Directory | null)?.findApiKey === 'function',
-        'must be a Directory',
-      )
-      .optional(),
+    directory: objectOption<Directory>('a Directory, for example memoryDirectory()', 'findApiKey').optional(),
     jwt: z.array(jwtIssuer).default([]),
     realm: z.string().regex(challengeText, 'must be printable ASCII without " and \\').default('api'),
     optional: z.boolean().default(false),
     resourceMetadataUrl: z.url().regex(challengeText).optional(),
-    maxStaleMs: wholeNumber.default(10_000),
-    directoryTimeoutMs: wholeNumber.min(1).max(60_000).default(5_000),
-    verifiedForMs: wholeNumber.default(60_000),
-    cacheSize: wholeNumber.min(1).default(10_000),
-    now: z.custom<() => number>((value) => typeof value === 'function', 'must be a function').default(() => Date.now),
+    maxStaleMs: z.int().min(0).default(10_000),
+    directoryTimeoutMs: z.int().min(1).max(60_000).default(5_000),
+    verifiedForMs: z.int().min(0).default(60_000),
+    cacheSize: z.int().min(1).default(10_000),
+    now: functionOption<() => number>().default(() => Date.now),
   })
   .superRefine(({ directory, jwt }, context) => {
     if (directory === undefined && jwt.length === 0) {
@@ -176,7 +169,7 @@ export function auth(options: AuthOptions): Handler {
 
   return middleware('auth', (context, req) => {
     const principal = authenticate(req)
-    if (principal === undefined || !('then' in principal)) {
+    if (!isPromise(principal)) {
       context.principal = principal
       return
     }

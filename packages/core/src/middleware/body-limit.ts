@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
 import { tooLarge } from '../http/body.js'
 import type { RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { lingerForBody } from '../http/linger.js'
+import { checkedOptions } from '../options.js'
 import { writeErrorInstead } from './error-handler.js'
 
 /** Options of {@link bodyLimit}. */

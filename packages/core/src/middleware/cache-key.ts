@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { RequestContext } from '../http/context.js'
+import { urlOf } from '../http/route-template.js'
 import { type Principal, principalKey } from '../principal.js'
 
 /**
@@ -52,8 +53,7 @@ export function cacheKey(
   keyHeaders: readonly string[],
   body: unknown,
 ): string | undefined {
-  const url = (req as { originalUrl?: string }).originalUrl ?? req.url ?? '/'
-  const parts: unknown[] = [req.method ?? '', req.headers.host ?? '', url, rightsOf(context.principal)]
+  const parts: unknown[] = [req.method ?? '', req.headers.host ?? '', urlOf(req), rightsOf(context.principal)]
   for (const name of keyHeaders) parts.push(req.headers[name] ?? null)
   parts.push(body === undefined ? null : [body])
   const text = canonical(parts)
@@ -71,7 +71,7 @@ const maxLength = 4 * 1024 * 1024
  * One string per JSON value, whatever the order of an object's keys; different values never share one (texts carry their length, objects
  * and arrays their count, so nothing in a text can look like structure). Not JSON itself: escaping texts would double the time.
  */
-export function canonical(value: unknown): string | undefined {
+function canonical(value: unknown): string | undefined {
   const out = { text: '' }
   return write(out, value, 0) ? out.text : undefined
 }

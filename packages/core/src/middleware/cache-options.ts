@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
 import type { RequestContext } from '../http/context.js'
+import { functionOption, objectOption } from '../options.js'
 import type { CacheStore } from '../stores/cache-store.js'
 import type { CacheScope } from './cache-key.js'
 
@@ -39,31 +40,30 @@ export interface CacheOptions {
   readonly onHit?: ((stored: unknown, context: RequestContext) => unknown) | undefined
 }
 
-const functionOf = <Type>() => z.custom<Type>((value) => typeof value === 'function', 'a function')
-const token = z.string().regex(/^[A-Za-z*][\w!#$%&'*+.^`|~:/-]{0,63}$/, 'a token of RFC 9211: letters, digits, dashes')
-const headerName = z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/, 'the name of a header')
+const token = z
+  .string()
+  .regex(/^[A-Za-z*][\w!#$%&'*+.^`|~:/-]{0,63}$/, 'must be a token of RFC 9211: letters, digits, dashes')
+const headerName = z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/, 'must be the name of a header')
 
 /** The schema of {@link CacheOptions}. */
 export const cacheOptions = z.strictObject({
-  store: z
-    .custom<CacheStore>((value) => typeof (value as CacheStore | undefined)?.get === 'function', 'a cache store')
-    .optional(),
+  store: objectOption<CacheStore>('a CacheStore, for example memoryCacheStore()', 'get', 'set').optional(),
   storeTimeoutMs: z.number().positive().max(60_000).default(100),
   ttlMs: z.int().min(1).default(60_000),
-  scope: z.union([z.enum(['principal', 'tenant']), functionOf<Exclude<CacheScope, string>>()]).default('principal'),
+  scope: z.union([z.enum(['principal', 'tenant']), functionOption<Exclude<CacheScope, string>>()]).default('principal'),
   anonymous: z.enum(['bypass', 'share']).default('bypass'),
   methods: z
     .array(z.enum(['GET', 'POST']))
     .min(1)
     .default(['POST']),
-  cacheable: functionOf<NonNullable<CacheOptions['cacheable']>>().optional(),
+  cacheable: functionOption<NonNullable<CacheOptions['cacheable']>>().optional(),
   nondeterministic: z.boolean().default(false),
   keyHeaders: z.array(headerName).default([]),
   keepHeaders: z.array(headerName).default([]),
   maxEntryBytes: z.int().min(1).default(1_048_576),
   maxWaiters: z.int().min(0).default(1_000),
   maxWaitMs: z.int().min(1).max(600_000).default(30_000),
-  now: functionOf<() => number>().default(() => Date.now),
+  now: functionOption<() => number>().default(() => Date.now),
   name: token.default('tollgate'),
-  onHit: functionOf<NonNullable<CacheOptions['onHit']>>().optional(),
+  onHit: functionOption<NonNullable<CacheOptions['onHit']>>().optional(),
 })

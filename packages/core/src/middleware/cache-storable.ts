@@ -1,12 +1,6 @@
 import type { ServerResponse } from 'node:http'
+import { isJsonType } from '../http/body.js'
 import { cacheDirectives, seconds } from './cache-directives.js'
-
-const jsonType = /^[ \t]*application\/(?:[\w.!#$&^-]+\+)?json[ \t]*(?:;|$)/i
-
-/** Is this `Content-Type` JSON? */
-export function isJsonType(contentType: unknown): boolean {
-  return typeof contentType === 'string' && jsonType.test(contentType)
-}
 
 export interface StorableRules {
   readonly ttlMs: number

@@ -1,11 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { checkedOptions, TollgateError } from '../errors.js'
-import { jsonBody } from '../http/body.js'
+import { TollgateError } from '../errors.js'
+import { isJsonType, jsonBody } from '../http/body.js'
 import type { RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { onClose } from '../http/observe.js'
 import { recordUsage } from '../http/record-usage.js'
+import { checkedOptions } from '../options.js'
 import { answerWithin } from '../stores/answer-within.js'
+import { isPromise } from '../stores/awaitable.js'
 import type { CacheEntry } from '../stores/cache-store.js'
 import { memoryCacheStore } from '../stores/memory-cache-store.js'
 import { noUsage } from '../usage.js'
@@ -14,7 +16,7 @@ import { flights, type Landing, type Leader } from './cache-flights.js'
 import { cacheKey, scopeKey } from './cache-key.js'
 import { type CacheOptions, cacheOptions } from './cache-options.js'
 import { recordAnswer } from './cache-recorder.js'
-import { isJsonType, isWhole, storableMs } from './cache-storable.js'
+import { isWhole, storableMs } from './cache-storable.js'
 
 export type { CacheScope } from './cache-key.js'
 export type { CacheOptions } from './cache-options.js'
@@ -37,7 +39,7 @@ const warnEveryMs = 10_000
  * Reads `principal`, `signal`, `log`; writes `cache`; on a hit records that nothing was used.
  *
  * @throws TollgateError what `jsonBody` throws; `not_found` (status 504) for `Cache-Control: only-if-cached` without an answer
- * @example app.post('/inference', auth({ … }), cost(), cache({ ttlMs: 300_000 }), inference)
+ * @example app.post('/inference', auth({ … }), cost(), cache({ ttlMs: 300_000 }), inference({ service }))
  */
 export function cache(options: CacheOptions = {}): Handler {
   const checked = checkedOptions('cache', cacheOptions, options)
@@ -247,10 +249,6 @@ interface Exchange {
 
 interface Asked extends Exchange {
   readonly key: string
-}
-
-function isPromise(value: unknown): value is Promise<unknown> {
-  return typeof (value as Promise<unknown> | undefined)?.then === 'function'
 }
 
 function acceptsEvents({ headers }: IncomingMessage): boolean {

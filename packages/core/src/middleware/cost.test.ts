@@ -1,10 +1,11 @@
 import { describe, expect, it, vi } from 'vitest'
 import { eachHost, listen } from '../../test/hosts.js'
-import type { Log, RequestContext, Target } from '../http/context.js'
+import type { Log, RequestContext } from '../http/context.js'
 import { endpoint, type Handler, listener, middleware } from '../http/handler.js'
 import { dispatching, recordUsage } from '../http/record-usage.js'
 import { sendJson } from '../http/respond.js'
 import { priceTable } from '../price-table.js'
+import type { Target } from '../target.js'
 import type { Usage } from '../usage.js'
 import { type CostOptions, cost } from './cost.js'
 

@@ -1,11 +1,13 @@
 import { z } from 'zod'
-import { checkedOptions, configInvalid, TollgateError } from '../errors.js'
-import type { RequestContext, Target } from '../http/context.js'
+import { configInvalid, TollgateError } from '../errors.js'
+import type { RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { onDispatch, onUsage } from '../http/record-usage.js'
 import { costNanoUsd, formatUsd, parseUsd } from '../money.js'
+import { checkedOptions, objectOption } from '../options.js'
 import { priceOverrides } from '../price-overrides.js'
 import { type PriceOverrides, type PriceTable, priceTable } from '../price-table.js'
+import type { Target } from '../target.js'
 
 /**
  * What to do with a model whose price nobody knows. `reject`: refuse before it is called. `allow`: let it pass; `costNanoUsd` stays
@@ -25,9 +27,7 @@ export interface CostOptions {
 }
 
 const costOptions = z.strictObject({
-  prices: z
-    .custom<PriceTable>((value) => typeof (value as PriceTable | undefined)?.price === 'function', 'a price table')
-    .optional(),
+  prices: objectOption<PriceTable>('a PriceTable, for example priceTable()', 'price').optional(),
   overrides: priceOverrides.optional(),
   unknownPrice: z
     .union([z.enum(['reject', 'allow']), z.strictObject({ flatUsd: z.union([z.string(), z.number()]) })])
@@ -72,7 +72,10 @@ export function cost(options: CostOptions = {}): Handler {
   const refuseUnpriced = (context: RequestContext, target: Target) => {
     if (prices.price(target) !== undefined) return
     if (unknownPrice === 'reject') {
-      throw new TollgateError('price_unknown', `No price is known for ${nameOf(target)}, so it was not called.`)
+      throw new TollgateError(
+        'price_unknown',
+        `No price is known for ${nameOf(target)}, so it was not called. Name another model, or have its price added to the overrides of cost().`,
+      )
     }
     warnOnce(context, target)
   }

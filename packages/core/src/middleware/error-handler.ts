@@ -1,10 +1,11 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import { z } from 'zod'
-import { checkedOptions, type TollgateError } from '../errors.js'
+import type { TollgateError } from '../errors.js'
 import { contextOf, type Log, type RequestContext } from '../http/context.js'
 import type { ErrorHandler } from '../http/handler.js'
 import { ignoreLateWrites } from '../http/late-writes.js'
 import { largeBodyPending, lingerForBody } from '../http/linger.js'
+import { checkedOptions, objectOption } from '../options.js'
 import { type ErrorBodyOptions, errorBody, isInternal } from './error-body.js'
 import { reportOf } from './error-report.js'
 import { asTollgateError } from './foreign-error.js'
@@ -15,15 +16,11 @@ export interface ErrorHandlerOptions extends ErrorBodyOptions {
   readonly log?: Pick<Log, 'error' | 'warn'> | undefined
 }
 
-const optionsSchema = z.strictObject({
+/** The schema of {@link ErrorHandlerOptions}. */
+export const errorHandlerOptions = z.strictObject({
   problemBaseUrl: z.string().min(1).optional(),
   exposeInternal: z.boolean().optional(),
-  log: z
-    .custom<Pick<Log, 'error' | 'warn'>>(
-      (log) => typeof (log as Log | null)?.error === 'function' && typeof (log as Log).warn === 'function',
-      'a logger with error() and warn()',
-    )
-    .optional(),
+  log: objectOption<Pick<Log, 'error' | 'warn'>>('a logger with error() and warn()', 'error', 'warn').optional(),
 })
 
 /**
@@ -37,7 +34,7 @@ const optionsSchema = z.strictObject({
  * @throws TollgateError `config_invalid` for wrong options
  */
 export function errorHandler(options: ErrorHandlerOptions = {}): ErrorHandler {
-  const checked = checkedOptions('errorHandler', optionsSchema, options)
+  const checked = checkedOptions('errorHandler', errorHandlerOptions, options)
   // Express and Connect know an error handler by its four parameters.
   return function errorHandler(error, req, res, _next) {
     writeError(error, req, res, checked)

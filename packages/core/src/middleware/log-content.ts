@@ -22,7 +22,7 @@ export function captureContent(res: ServerResponse, maxBytes: number): ContentCa
   return {
     fields(req) {
       const { body } = req as { body?: unknown }
-      const asked = body === undefined ? undefined : JSON.stringify(body)
+      const asked = body === undefined ? undefined : jsonOf(body)
       return {
         ...(asked === undefined ? {} : { request_body: cut(Buffer.from(asked), maxBytes) }),
         response_body: cut(Buffer.concat(chunks), maxBytes),
@@ -33,4 +33,13 @@ export function captureContent(res: ServerResponse, maxBytes: number): ContentCa
 
 function cut(bytes: Buffer, maxBytes: number): string {
   return bytes.subarray(0, maxBytes).toString('utf8')
+}
+
+// A body may be nested deeper than `JSON.stringify` can follow; that must not cost the line.
+function jsonOf(body: unknown): string {
+  try {
+    return JSON.stringify(body)
+  } catch {
+    return '[not representable]'
+  }
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { RequestContext } from '../http/context.js'
 import type { RequestEnd } from '../http/observe.js'
+import { roundedMs } from '../http/rounded-ms.js'
 import { pathOf, routeTemplate } from '../http/route-template.js'
 import { usdNumber } from '../money.js'
 import { completionTokens, promptTokens } from '../usage.js'
@@ -59,7 +60,7 @@ export function logLine(
     method: req.method ?? '',
     path: pathOf(req).slice(0, maxPathLength),
     status: end.status,
-    duration_ms: milliseconds(end.endedAt - context.startedAt),
+    duration_ms: roundedMs(end.endedAt - context.startedAt),
     aborted: end.aborted,
   }
   const route = routeTemplate(context, req)
@@ -87,7 +88,7 @@ export function logLine(
   }
   if (context.costNanoUsd !== undefined) line.cost_usd = usdNumber(context.costNanoUsd)
   if (context.cache !== undefined) line.cache = context.cache
-  if (context.upstreamMs !== undefined) line.upstream_ms = milliseconds(context.upstreamMs)
+  if (context.upstreamMs !== undefined) line.upstream_ms = roundedMs(context.upstreamMs)
   const headers = headersOf(req, allowedHeaders)
   if (headers !== undefined) line.headers = headers
   return line
@@ -110,8 +111,4 @@ function endUserOf(req: IncomingMessage): string | undefined {
   const { user_id, user } = body as { user_id?: unknown; user?: unknown }
   const named = typeof user_id === 'string' ? user_id : user
   return typeof named === 'string' ? named.slice(0, maxValueLength) : undefined
-}
-
-function milliseconds(value: number): number {
-  return Math.round(value * 1000) / 1000
 }

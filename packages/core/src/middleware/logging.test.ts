@@ -162,6 +162,15 @@ describe('headers', () => {
 })
 
 describe('content', () => {
+  it('loses no line to a body that is nested too deeply to be written', async () => {
+    const { handler, lines, until } = recorded({ content: true })
+    const { url } = await listen(listener(handler, answers))
+    const body = `{"prompt":1,"deep":${'['.repeat(100_000)}${']'.repeat(100_000)}}`
+    await (await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body })).text()
+    await until(1)
+    expect(lines[0]).toMatchObject({ request_body: '[not representable]', cost_usd: 0.0000015 })
+  })
+
   it('is logged where it is switched on, to its limit', async () => {
     const { handler, lines, until } = recorded({ content: { maxBytes: 30 } })
     const { url } = await listen(listener(handler, answers))

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import { type DestinationStream, pino } from 'pino'
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
 import type { Log, RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { onEnd, type RequestEnd } from '../http/observe.js'
+import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { type ContentCapture, captureContent } from './log-content.js'
 import { logLine } from './log-line.js'
 
@@ -50,22 +50,17 @@ const neverLogged = [
   'sec-websocket-protocol',
 ]
 
-const functionValue = <Value>() => z.custom<Value>((value) => typeof value === 'function', 'a function')
 const optionsSchema = z.strictObject({
-  logger: z
-    .custom<Logger>(
-      (value) => typeof (value as Logger | null)?.info === 'function',
-      'a logger with debug, info, warn, error',
-    )
-    .optional(),
-  destination: z
-    .custom<DestinationStream>(
-      (value) => typeof (value as DestinationStream | null)?.write === 'function',
-      'has write()',
-    )
-    .optional(),
+  logger: objectOption<Logger>(
+    'a logger with debug(), info(), warn() and error()',
+    'debug',
+    'info',
+    'warn',
+    'error',
+  ).optional(),
+  destination: objectOption<DestinationStream>('an object with write()', 'write').optional(),
   level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-  levelOf: functionValue<(status: number, context: RequestContext) => LogLevel>().default(() => levelByStatus),
+  levelOf: functionOption<(status: number, context: RequestContext) => LogLevel>().default(() => levelByStatus),
   headers: z
     .array(
       z
@@ -129,7 +124,7 @@ function levelByStatus(status: number): LogLevel {
   return status >= 400 && status !== 499 ? 'warn' : 'info'
 }
 
-/** A logger with the request id, made when it is first used: most requests never do. */
+/** A logger with the request id, made when it is first used: most requests never do. A class, so that a request costs one object and no closures. */
 class RequestLog implements Log {
   readonly #logger: Logger
   readonly #requestId: string

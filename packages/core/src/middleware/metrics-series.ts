@@ -9,7 +9,7 @@ import type {
   ValueSeries,
 } from './metrics-registry.js'
 
-/** Series by the values of their labels. */
+/** Series by the values of their labels. (Classes here: many series share their methods, and each is a few numbers.) */
 class SeriesSet<Series> {
   readonly #definition: MetricDefinition
   readonly #make: (labels: Record<string, string>) => Series

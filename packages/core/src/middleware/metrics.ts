@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
-import type { CacheOutcome, RequestContext } from '../http/context.js'
+import type { RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { onEnd, type RequestEnd } from '../http/observe.js'
 import { pathOf, routeMatcher, routeTemplate } from '../http/route-template.js'
+import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { metricsInstruments, type RequestOutcome } from './metrics-instruments.js'
 import type { MetricsRegistry } from './metrics-registry.js'
 import { prometheusRegistry } from './prometheus-registry.js'
@@ -37,17 +37,15 @@ export interface Metrics extends Handler {
 const defaultBuckets = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 120, 300]
 
 const optionsSchema = z.strictObject({
-  registry: z
-    .custom<MetricsRegistry>((value) => typeof (value as MetricsRegistry | null)?.counter === 'function', 'a registry')
-    .optional(),
+  registry: objectOption<MetricsRegistry>('a MetricsRegistry, for example prometheusRegistry()', 'counter').optional(),
   prefix: z
     .string()
-    .regex(/^(?:[a-zA-Z_:][a-zA-Z0-9_:]*)?$/, 'letters, digits and _')
+    .regex(/^(?:[a-zA-Z_:][a-zA-Z0-9_:]*)?$/, 'must be letters, digits and _')
     .default('tollgate_'),
   routes: z
     .union([
       z.array(z.string().startsWith('/')).readonly(),
-      z.custom<(req: IncomingMessage) => string | undefined>((value) => typeof value === 'function', 'a function'),
+      functionOption<(req: IncomingMessage) => string | undefined>(),
     ])
     .default([]),
   bucketsSeconds: z
@@ -110,7 +108,7 @@ export function metrics(options: MetricsOptions = {}): Metrics {
     const durationMs = end.endedAt - context.startedAt
     instruments.request(method, route, status, outcomeOf(context, end), durationMs / 1000)
     if (context.error !== undefined) instruments.error(context.error)
-    if (context.cache !== undefined) instruments.cache(context.cache satisfies CacheOutcome)
+    if (context.cache !== undefined) instruments.cache(context.cache)
     if (context.upstreamMs !== undefined) instruments.overhead(Math.max(0, durationMs - context.upstreamMs) / 1000)
     // Usage comes with an answer, so the model exists: a name that a caller made up never gets here.
     if (context.usage !== undefined && context.target !== undefined) {

@@ -1,4 +1,5 @@
 import { TollgateError } from '../errors.js'
+import { allowedMethods } from '../http/allowed-methods.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { pathOf } from '../http/route-template.js'
 
@@ -20,17 +21,11 @@ export function notFound(): Handler {
  * Refuses every method but these: mount it on a path, before or after its routes. `HEAD` goes with `GET`; `OPTIONS` passes, for CORS.
  *
  * @throws TollgateError `method_not_allowed`, with `Allow`
- * @example app.use('/v1/models', methodNotAllowed(['GET']), models())
+ * @example app.use('/v1/models', methodNotAllowed(['GET']), listModels({ service }))
  */
 export function methodNotAllowed(allowed: readonly string[]): Handler {
-  const methods = new Set(allowed.map((method) => method.toUpperCase()))
-  if (methods.has('GET')) methods.add('HEAD')
-  const allow = [...methods].join(', ')
+  const check = allowedMethods(...allowed)
   return middleware('methodNotAllowed', (_context, req) => {
-    const method = req.method ?? ''
-    if (methods.has(method) || method === 'OPTIONS') return
-    throw new TollgateError('method_not_allowed', `${method} is not allowed here; these are: ${allow}.`, {
-      headers: { allow },
-    })
+    if (req.method !== 'OPTIONS') check(req)
   })
 }

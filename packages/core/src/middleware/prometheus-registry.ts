@@ -1,6 +1,7 @@
 import * as prometheus from 'prom-client'
 import { z } from 'zod'
-import { checkedOptions, configInvalid } from '../errors.js'
+import { configInvalid } from '../errors.js'
+import { checkedOptions } from '../options.js'
 import type { MetricDefinition, MetricSnapshot, MetricsRegistry } from './metrics-registry.js'
 import { HistogramSet, ValueSet } from './metrics-series.js'
 

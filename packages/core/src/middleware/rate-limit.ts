@@ -1,99 +1,19 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
-import { checkedOptions, configInvalid, isTollgateError, TollgateError } from '../errors.js'
-import { addressKey, checkTrustProxy, clientAddress, type TrustProxy } from '../http/client-address.js'
+import { configInvalid, isTollgateError, TollgateError } from '../errors.js'
+import { addressKey, checkTrustProxy, clientAddress } from '../http/client-address.js'
 import type { RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
-import {
-  addRateLimitFields,
-  type RateLimitFieldStyle,
-  type RateLimitPolicy,
-  rateLimitFieldStyles,
-  rateLimitPolicy,
-} from '../http/rate-limit-fields.js'
+import { addRateLimitFields, type RateLimitPolicy, rateLimitPolicy } from '../http/rate-limit-fields.js'
+import { checkedOptions } from '../options.js'
 import { principalKey } from '../principal.js'
+import { answerWithin } from '../stores/answer-within.js'
+import { isPromise } from '../stores/awaitable.js'
 import type { BucketClaim, ClaimState, LimitStore, Verdict } from '../stores/limit-store.js'
 import { memoryLimitStore } from '../stores/memory-limit-store.js'
+import { defaultRateLimitTiers, type RateLimitOptions, rateLimitOptions, rateLimitTier } from './rate-limit-options.js'
 
-/** How much one caller may. */
-export interface RateLimitTier {
-  /** Units per window; 0 refuses everything. */
-  readonly limit: number
-  /** Milliseconds in which `limit` units come back, steadily. Default 60,000. */
-  readonly windowMs?: number | undefined
-  /** Units at once, after a pause. Default `limit`. */
-  readonly burst?: number | undefined
-}
-
-export interface RateLimitOptions {
-  /** Where the counts are. Default: a {@link memoryLimitStore} of its own. */
-  readonly store?: LimitStore | undefined
-  /** Limits by `principal.tier`. Default {@link defaultRateLimitTiers}. */
-  readonly tiers?: Readonly<Record<string, RateLimitTier>> | undefined
-  /** For principals without a tier, or with one that `tiers` does not have. Default `free`. */
-  readonly defaultTier?: string | undefined
-  /** For callers without a principal. Default: the default tier. */
-  readonly anonymous?: RateLimitTier | undefined
-  /** Whom to count, instead of the principal or the address; `undefined` for those after all. The tenant is added. */
-  readonly key?: ((req: IncomingMessage, context: RequestContext) => string | undefined) | undefined
-  /** Units of this request, 0 or more. 0 is let through unless nothing at all is left. Default 1. */
-  readonly cost?: ((req: IncomingMessage, context: RequestContext) => number) | undefined
-  /** `true`: do not count this request. */
-  readonly skip?: ((req: IncomingMessage, context: RequestContext) => boolean) | undefined
-  /** How the limit is told. Default `draft-11`; `false` for not at all (`Retry-After` stays). */
-  readonly headers?: RateLimitFieldStyle | readonly RateLimitFieldStyle[] | false | undefined
-  /** The rule's name, told to callers and part of the store's key. Limiters that share store and name share counts. Default `requests`. */
-  readonly name?: string | undefined
-  /** Default `false`. */
-  readonly trustProxy?: TrustProxy | undefined
-  /** The field that trusted proxies write. Default `x-forwarded-for`. */
-  readonly proxyHeader?: 'x-forwarded-for' | 'forwarded' | undefined
-  /** Bits of an IPv6 address that name one caller, 32 to 128. Default 56. */
-  readonly ipv6PrefixLength?: number | undefined
-  /** When the store fails: let the request pass, or answer 503. Default `open`. */
-  readonly onStoreError?: 'open' | 'closed' | undefined
-  /** How long an asynchronous store may take, milliseconds. Default 100. */
-  readonly storeTimeoutMs?: number | undefined
-}
-
-/** A minute: free 10, pro 100, enterprise 1000. */
-export const defaultRateLimitTiers: Readonly<Record<'free' | 'pro' | 'enterprise', RateLimitTier>> = Object.freeze({
-  free: Object.freeze({ limit: 10 }),
-  pro: Object.freeze({ limit: 100 }),
-  enterprise: Object.freeze({ limit: 1000 }),
-})
-
-const units = z.number().min(0).max(Number.MAX_SAFE_INTEGER)
-const tier = z.strictObject({
-  limit: units,
-  windowMs: z.number().positive().default(60_000),
-  burst: units.optional(),
-})
-const callback = <Callback>() =>
-  z.custom<Callback>((value) => typeof value === 'function', 'must be a function').optional()
-const style = z.enum(rateLimitFieldStyles)
-
-const schema = z.strictObject({
-  store: z
-    .custom<LimitStore>(
-      (value) => typeof (value as LimitStore | null)?.take === 'function',
-      'must be a LimitStore, for example memoryLimitStore()',
-    )
-    .optional(),
-  tiers: z.record(z.string(), tier).optional(),
-  defaultTier: z.string().default('free'),
-  anonymous: tier.optional(),
-  key: callback<NonNullable<RateLimitOptions['key']>>(),
-  cost: callback<NonNullable<RateLimitOptions['cost']>>(),
-  skip: callback<NonNullable<RateLimitOptions['skip']>>(),
-  headers: z.union([style, z.array(style), z.literal(false)]).default('draft-11'),
-  name: z.string().default('requests'),
-  trustProxy: z.unknown().optional(),
-  proxyHeader: z.enum(['x-forwarded-for', 'forwarded']).default('x-forwarded-for'),
-  ipv6PrefixLength: z.int().min(32).max(128).default(56),
-  onStoreError: z.enum(['open', 'closed']).default('open'),
-  storeTimeoutMs: z.number().positive().max(60_000).default(100),
-})
+export { defaultRateLimitTiers, type RateLimitOptions, type RateLimitTier } from './rate-limit-options.js'
 
 const quotaExceeded = 'https://iana.org/assignments/http-problem-types#quota-exceeded'
 
@@ -110,7 +30,7 @@ interface Counted {
   readonly before: Counted | undefined
 }
 
-interface Rule extends Required<Omit<RateLimitTier, 'burst'>> {
+interface Rule {
   readonly tier: string
   readonly limit: number
   readonly windowMs: number
@@ -134,7 +54,7 @@ interface Rule extends Required<Omit<RateLimitTier, 'burst'>> {
  * @example app.use(auth(…), rateLimit({ tiers: { free: { limit: 10 }, pro: { limit: 100, burst: 20 } } }))
  */
 export function rateLimit(options: RateLimitOptions = {}): Handler {
-  const checked = checkedOptions('rateLimit', schema, options)
+  const checked = checkedOptions('rateLimit', rateLimitOptions, options)
   const { key: customKey, cost, skip, name, defaultTier, ipv6PrefixLength, onStoreError, storeTimeoutMs } = checked
   const { trustProxy = false } = checked
   checkTrustProxy(trustProxy)
@@ -179,11 +99,25 @@ export function rateLimit(options: RateLimitOptions = {}): Handler {
       return storeFailed(error, context)
     }
     if (!isPromise(answer)) return decide(answer, rule, claim, res)
-    return inTime(answer).then(
-      (verdict) => decide(verdict, rule, claim, res),
-      (error: unknown) => storeFailed(error, context),
-    )
+    return decideLater(answer, rule, claim, context, res)
   })
+
+  function decideLater(
+    answer: Promise<Verdict>,
+    rule: Rule,
+    claim: BucketClaim,
+    context: RequestContext,
+    res: ServerResponse,
+  ): Promise<void> {
+    return answerWithin(answer, storeTimeoutMs).then(
+      (verdict) => decide(verdict, rule, claim, res),
+      (error: unknown) => {
+        // Refused before the store has answered: what it takes all the same is not used.
+        if (onStoreError === 'closed') answer.then(giveBack, () => {})
+        storeFailed(error, context)
+      },
+    )
+  }
 
   function decide(verdict: Verdict, rule: Rule, claim: BucketClaim, res: ServerResponse): void {
     const state = verdict.states[0] as ClaimState
@@ -260,17 +194,6 @@ export function rateLimit(options: RateLimitOptions = {}): Handler {
     })
   }
 
-  function inTime(answer: Promise<Verdict>): Promise<Verdict> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        reject(new Error(`no answer within ${storeTimeoutMs} ms`))
-        if (onStoreError === 'closed') answer.then(giveBack, () => undefined)
-      }, storeTimeoutMs)
-      answer.then(resolve, reject).finally(() => clearTimeout(timer))
-    })
-  }
-
-  // The request was refused before the store had answered: what it took is not used.
   async function giveBack({ reservation }: Verdict): Promise<void> {
     try {
       if (reservation !== undefined) await store.release(reservation)
@@ -287,11 +210,15 @@ export function rateLimit(options: RateLimitOptions = {}): Handler {
   }
 }
 
-function tierDefaults(): Readonly<Record<string, z.output<typeof tier>>> {
-  return z.record(z.string(), tier).parse(defaultRateLimitTiers)
+function tierDefaults(): Readonly<Record<string, z.output<typeof rateLimitTier>>> {
+  return z.record(z.string(), rateLimitTier).parse(defaultRateLimitTiers)
 }
 
-function ruleOf(name: string, tierName: string, { limit, windowMs, burst = limit }: z.output<typeof tier>): Rule {
+function ruleOf(
+  name: string,
+  tierName: string,
+  { limit, windowMs, burst = limit }: z.output<typeof rateLimitTier>,
+): Rule {
   return { tier: tierName, limit, windowMs, burst, policy: rateLimitPolicy({ name, limit, windowMs, burst }) }
 }
 
@@ -337,8 +264,4 @@ function refusal(
     `Over the limit "${policy.name}": ${limit} per ${windowMs / 1000} s (tier "${rule.tier}"). Try again in ${Math.max(1, Math.ceil(retryAfterMs / 1000))} s.`,
     { headers: fields, details, retryAfterMs },
   )
-}
-
-function isPromise(value: Verdict | Promise<Verdict>): value is Promise<Verdict> {
-  return typeof (value as Promise<Verdict>).then === 'function'
 }

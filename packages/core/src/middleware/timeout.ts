@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
-import { checkedOptions, TollgateError } from '../errors.js'
+import { TollgateError } from '../errors.js'
 import { abortRequest, type RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { onClose } from '../http/observe.js'
-import { type ErrorHandlerOptions, writeErrorInstead } from './error-handler.js'
+import { checkedOptions } from '../options.js'
+import { type ErrorHandlerOptions, errorHandlerOptions, writeErrorInstead } from './error-handler.js'
 
 /** Options of {@link timeout}. */
 export interface TimeoutOptions {
@@ -25,7 +26,7 @@ const longestMs = 2_147_483_647
 const optionsSchema = z.strictObject({
   ms: z.int().min(1).max(longestMs),
   callerMayShorten: z.boolean().default(true),
-  errors: z.custom<ErrorHandlerOptions>((errors) => typeof errors === 'object' && errors !== null).optional(),
+  errors: errorHandlerOptions.optional(),
 })
 
 /**

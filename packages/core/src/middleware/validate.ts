@@ -1,8 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import { type ZodType, z } from 'zod'
-import { checkedOptions, configInvalid, type FieldError, isTollgateError } from '../errors.js'
+import { configInvalid, type FieldError, isTollgateError } from '../errors.js'
 import { jsonBody } from '../http/body.js'
 import { type Handler, middleware } from '../http/handler.js'
+import { urlOf } from '../http/route-template.js'
+import { checkedOptions, objectOption } from '../options.js'
 import { invalidRequest, parseWith } from '../wire/parse.js'
 
 /** What {@link validate} checks: a zod schema for each part of the request that matters. */
@@ -26,7 +28,7 @@ export interface Validate<Schemas extends RequestSchemas> extends Handler {
   of(req: IncomingMessage): ValidRequest<Schemas>
 }
 
-const schema = z.custom<ZodType>((value) => typeof (value as ZodType | null)?.safeParse === 'function', 'a zod schema')
+const schema = objectOption<ZodType>('a zod schema', 'safeParse')
 const optionsSchema = z.strictObject({ body: schema.optional(), query: schema.optional(), params: schema.optional() })
 
 /**
@@ -84,7 +86,7 @@ function paramsOf(req: IncomingMessage): unknown {
 }
 
 function queryOf(req: IncomingMessage): Record<string, string | string[]> {
-  const url = (req as { originalUrl?: string }).originalUrl ?? req.url ?? ''
+  const url = urlOf(req)
   const start = url.indexOf('?')
   // No prototype: `__proto__` is a name like any other.
   const query: Record<string, string | string[]> = Object.create(null)

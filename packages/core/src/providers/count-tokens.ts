@@ -1,4 +1,4 @@
-import type { EmbedInput, GenerateInput, GenerateOutput } from '../inference/task.js'
+import type { EmbedInput, GenerateInput } from '../inference/task.js'
 import { countChatTokens, type Tokenizer } from '../tokenizer.js'
 
 /** For providers that were given no tokenizer: about right for English, and never nothing for something. */
@@ -12,17 +12,6 @@ export function countPrompt({ native, messages }: GenerateInput, tokenizer: Toke
   const { tools, functions, response_format: format } = native?.body ?? {}
   const definitions = [tools, functions, format].flat().filter((each) => each !== undefined && each !== null)
   return countChatTokens(tokenizer, messages, definitions)
-}
-
-/** The tokens of an answer. An estimate. */
-export function countAnswer(
-  { text, toolCalls }: Pick<GenerateOutput, 'text' | 'toolCalls'>,
-  tokenizer: Tokenizer,
-): number {
-  return toolCalls.reduce(
-    (tokens, call) => tokens + tokenizer.count(call.name) + tokenizer.count(call.arguments),
-    tokenizer.count(text),
-  )
 }
 
 /** The tokens of what is to be embedded; exact for inputs that are tokens already. */

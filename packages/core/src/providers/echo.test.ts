@@ -59,6 +59,28 @@ describe('echoProvider', () => {
     expect(usage?.outputTokens).toBeLessThanOrEqual(maxOutputTokens)
   })
 
+  it('counts a long text a few times over, wherever it has to be cut', async () => {
+    const text = 'zq🙂'.repeat(25_000)
+    let counted = 0
+    const counting = {
+      name: 'counting',
+      count(some: string) {
+        counted += some.length
+        return some.length
+      },
+    }
+    const model = echoProvider({ tokenizer: counting }).model('generate', 'echo')
+    for (const maxOutputTokens of [1, 4095, 50_001, 99_999]) {
+      counted = 0
+      const { output } = (await model?.run(said(text, { maxOutputTokens }), call)) ?? {}
+      // A pair of surrogates is kept whole.
+      const fits = maxOutputTokens % 4 === 3 ? maxOutputTokens - 1 : maxOutputTokens
+      expect(output?.text).toBe(text.slice(0, fits))
+      expect(output?.finishReason).toBe('length')
+      expect(counted).toBeLessThan(4 * text.length)
+    }
+  })
+
   it('streams word by word, spaces kept', async () => {
     const parts: Part<'generate'>[] = []
     for await (const part of generate?.stream?.(said('  a bc\n d '), call) ?? []) parts.push(part)
@@ -89,6 +111,16 @@ describe('echoProvider', () => {
       left.reduce((sum, number, index) => sum + number * (right[index] ?? 0), 0)
     expect(dot(fox, other)).toBeGreaterThan(dot(fox, tax))
     expect(fox).toHaveLength(512)
+  })
+
+  it('does not make gigabytes of a short request', async () => {
+    const inputs = Array.from({ length: 11 }, () => 'x')
+    await expect(embed?.run({ inputs, dimensions: 100_000 }, call)).rejects.toMatchObject({
+      code: 'invalid_request',
+      errors: [{ path: 'dimensions' }],
+    })
+    const { output } = (await embed?.run({ inputs: ['x'], dimensions: 100_000 }, call)) ?? {}
+    expect(output?.vectors[0]).toHaveLength(100_000)
   })
 
   it('is named as what it is', async () => {

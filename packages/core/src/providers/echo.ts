@@ -1,11 +1,12 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { z } from 'zod'
-import { checkedOptions, TollgateError } from '../errors.js'
+import { TollgateError } from '../errors.js'
 import { abortError } from '../inference/call.js'
 import type { Call, Model, ModelInfo, ModelStream } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
 import type { EmbedInput, GenerateInput, GenerateOutput, Part, Task } from '../inference/task.js'
+import { checkedOptions, objectOption } from '../options.js'
 import type { Tokenizer } from '../tokenizer.js'
 import { noUsage, type Usage } from '../usage.js'
 import { countInputs } from './count-tokens.js'
@@ -20,15 +21,14 @@ export interface EchoProviderOptions {
 }
 
 const optionsSchema = z.strictObject({
-  tokenizer: z.custom<Tokenizer>(
-    (value) => typeof (value as Tokenizer | undefined)?.count === 'function',
-    'must be a Tokenizer',
-  ),
+  tokenizer: objectOption<Tokenizer>('a Tokenizer, for example gptTokenizer()', 'count'),
   wordDelayMs: z.int().min(0).max(60_000).optional(),
   dimensions: z.int().min(1).max(100_000).optional(),
 })
 
 const maxDimensions = 100_000
+/** In all vectors of an answer together: a short request must not be able to ask for gigabytes. */
+const maxNumbers = 1_048_576
 /** Without a delay, so many words go out before others get their turn. */
 const wordsPerTurn = 32
 
@@ -131,9 +131,26 @@ function textOf(content: GenerateInput['messages'][number]['content']): string {
   return content.map((part) => (part.type === 'text' ? part.text : '')).join('')
 }
 
-/** The longest beginning of a text that has no more than so many tokens, in whole characters. */
+/** Characters that are counted together; beyond, tokens that reach over a cut are counted as two. */
+const sliceLength = 2048
+
+/** The longest beginning of a text that has no more than so many tokens, in whole characters. Counts each slice once, and searches in one. */
 function firstTokens(text: string, most: number | undefined, tokenizer: Tokenizer): string {
-  if (most === undefined || tokenizer.count(text) <= most) return text
+  if (most === undefined) return text
+  let left = most
+  for (let from = 0; from < text.length; ) {
+    const last = text.charCodeAt(from + sliceLength - 1)
+    const to = from + sliceLength + (last >= 0xd800 && last <= 0xdbff ? 1 : 0)
+    const slice = text.slice(from, to)
+    const tokens = tokenizer.count(slice)
+    if (tokens > left) return text.slice(0, from) + longestFit(slice, left, tokenizer)
+    left -= tokens
+    from = to
+  }
+  return text
+}
+
+function longestFit(text: string, most: number, tokenizer: Tokenizer): string {
   const characters = Array.from(text)
   let fits = 0
   let over = characters.length
@@ -157,6 +174,10 @@ function echoEmbed(tokenizer: Tokenizer, defaultDimensions: number): Model<'embe
     id: info.id,
     async run(input) {
       const dimensions = Math.min(input.dimensions ?? defaultDimensions, maxDimensions)
+      if (dimensions * input.inputs.length > maxNumbers) {
+        const errors = [{ path: 'dimensions', message: `must be at most ${maxNumbers} over all inputs together` }]
+        throw new TollgateError('invalid_request', 'The model echo does not make so many numbers at once.', { errors })
+      }
       return { output: { vectors: input.inputs.map((each) => hashedWords(each, dimensions)) }, usage: usage(input) }
     },
     inputUsage: usage,
@@ -169,9 +190,9 @@ function hashedWords(input: string | readonly number[], dimensions: number): Flo
   const words =
     typeof input === 'string' ? (input.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [input]) : input.map(String)
   for (const word of words) {
-    const hash = createHash('sha256').update(word).digest()
-    const place = hash.readUInt32LE(0) % dimensions
-    vector[place] = (vector[place] ?? 0) + ((hash[4] ?? 0) % 2 === 0 ? 1 : -1)
+    const digest = hash('sha256', word, 'buffer')
+    const place = digest.readUInt32LE(0) % dimensions
+    vector[place] = (vector[place] ?? 0) + ((digest[4] ?? 0) % 2 === 0 ? 1 : -1)
   }
   const length = Math.sqrt(vector.reduce((sum, number) => sum + number * number, 0))
   // Words may cancel each other out; a unit vector is promised all the same.

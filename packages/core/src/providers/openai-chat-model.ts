@@ -4,11 +4,13 @@ import type { GenerateInput, Part } from '../inference/task.js'
 import type { Tokenizer } from '../tokenizer.js'
 import { noUsage, type Usage } from '../usage.js'
 import { type OpenAiUsage, usageFromOpenAi } from '../wire/openai-usage.js'
-import { countAnswer, countPrompt } from './count-tokens.js'
+import { countPrompt } from './count-tokens.js'
 import type { Upstream } from './http-kit.js'
 import { isEventStream, jsonAnswer, requireSuccess } from './openai-answer.js'
-import { chatBody, fromChatAnswer, type MaxTokensField } from './openai-chat.js'
+import { chatBody, fromChatAnswer, type MaxTokensField, writtenInChoices } from './openai-chat.js'
 import { chatWatch } from './openai-chat-watch.js'
+import { paid } from './paid-answer.js'
+import { requestJson } from './request-json.js'
 import { eventSplitter, parseEvents, withoutMark } from './sse-decoder.js'
 
 export interface ChatModelOptions {
@@ -27,15 +29,15 @@ export function chatModel(options: ChatModelOptions): Model<'generate'> {
     provider: upstream.name,
     id,
     async run(input, call) {
-      const body = JSON.stringify(chatBody(input, id, false, maxTokensField))
+      const body = requestJson(chatBody(input, id, false, maxTokensField))
       const request = { method: 'POST', path: '/chat/completions', accept: 'application/json', body } as const
       const { bytes, json } = await jsonAnswer(upstream, await upstream.send(request, call))
-      const output = fromChatAnswer(upstream.name, json)
       const usage = usageFromOpenAi((json as { usage?: OpenAiUsage | null }).usage) ?? {
         inputTokens: countPrompt(input, tokenizer),
-        outputTokens: countAnswer(output, tokenizer),
+        outputTokens: writtenInChoices(json).reduce((tokens, text) => tokens + tokenizer.count(text), 0),
         estimated: true,
       }
+      const output = paid(call, usage, () => fromChatAnswer(upstream.name, json))
       if (input.native === undefined) return { output, usage }
       return { output: { ...output, native: { dialect: 'openai-chat', bytes } }, usage }
     },
@@ -62,7 +64,7 @@ function chatStream(options: ChatModelOptions, input: GenerateInput, call: Call)
   }
 
   async function* parts(): AsyncGenerator<Part<'generate'>> {
-    const body = JSON.stringify(chatBody(input, id, true, maxTokensField))
+    const body = requestJson(chatBody(input, id, true, maxTokensField))
     charged = true
     let response: Awaited<ReturnType<Upstream['send']>>
     try {

@@ -4,7 +4,7 @@ import type { Usage } from '../usage.js'
 import { type OpenAiUsage, usageFromOpenAi } from '../wire/openai-usage.js'
 import type { Upstream } from './http-kit.js'
 import { errorInSuccess } from './openai-answer.js'
-import { finishReason } from './openai-chat.js'
+import { finishReason, writtenInMessage } from './openai-chat.js'
 import { parseEvents, splitEvents } from './sse-decoder.js'
 
 /** What is learnt of a chat stream while its events pass. */
@@ -45,8 +45,6 @@ const worthParsing = /"(?:error|usage|finish_reason)"\s*:\s*[^n\s]|\[DONE\]/
 
 /** Relayed events are kept until there are so many bytes of them; then what was written is taken out, and they are let go. */
 const backlogBytes = 32_768
-
-const writtenFields = ['content', 'refusal', 'reasoning_content', 'reasoning'] as const
 
 /**
  * @param choices how many answers were asked for
@@ -183,16 +181,7 @@ function toolDeltasOf(choice: ChunkChoice): ToolDelta[] {
 
 function writtenIn(chunk: ChunkEvent): string {
   let text = ''
-  for (const choice of choicesOf(chunk)) {
-    for (const field of writtenFields) {
-      const piece = choice.delta?.[field]
-      if (typeof piece === 'string') text += piece
-    }
-    for (const { function: called } of toolDeltasOf(choice)) {
-      if (typeof called?.name === 'string') text += called.name
-      if (typeof called?.arguments === 'string') text += called.arguments
-    }
-  }
+  for (const { delta } of choicesOf(chunk)) text += writtenInMessage(delta)
   return text
 }
 

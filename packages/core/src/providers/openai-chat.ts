@@ -96,6 +96,31 @@ function toToolCall(call: unknown): ToolCall[] {
   return [{ id: typeof id === 'string' ? id : '', name: called.name, arguments: json }]
 }
 
+const writtenFields = ['content', 'refusal', 'reasoning_content', 'reasoning'] as const
+
+/** All that a model wrote in one message, or one event's part of it: texts, names and arguments of calls. For counting. */
+export function writtenInMessage(message: unknown): string {
+  const fields = (message ?? {}) as Record<string, unknown>
+  let text = ''
+  for (const field of writtenFields) {
+    const piece = fields[field]
+    if (typeof piece === 'string') text += piece
+  }
+  const { tool_calls: calls } = fields
+  for (const call of Array.isArray(calls) ? calls : []) {
+    const { function: called } = (call ?? {}) as { function?: { name?: unknown; arguments?: unknown } | null }
+    if (typeof called?.name === 'string') text += called.name
+    if (typeof called?.arguments === 'string') text += called.arguments
+  }
+  return text
+}
+
+/** What was written in each choice of an answer: all of them are paid for, also those that {@link fromChatAnswer} leaves out. */
+export function writtenInChoices(answer: unknown): string[] {
+  const { choices } = answer as ChatAnswer
+  return Array.isArray(choices) ? choices.map((choice) => writtenInMessage(choice?.message)) : []
+}
+
 /** OpenAI's word for why an answer ended as ours. A word that is not known is a `stop`: the answer is whole. */
 export function finishReason(word: unknown): FinishReason {
   if (word === 'length') return 'length'

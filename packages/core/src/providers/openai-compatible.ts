@@ -1,8 +1,9 @@
 import { z } from 'zod'
-import { checkedOptions, configInvalid } from '../errors.js'
+import { configInvalid } from '../errors.js'
 import type { Model, ModelInfo } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
 import type { Task } from '../inference/task.js'
+import { checkedOptions, functionOption, objectOption } from '../options.js'
 import type { Tokenizer } from '../tokenizer.js'
 import { byteTokenizer } from './count-tokens.js'
 import { type Credentials, type HttpOptions, httpOptionsShape, upstream } from './http-kit.js'
@@ -42,7 +43,7 @@ const optionsSchema = z.strictObject({
   apiKey: z
     .union([
       z.string().regex(/^[\x21-\x7e]+$/, 'must be visible ASCII; is there a line break at its end?'),
-      z.custom<() => string | Promise<string>>((value) => typeof value === 'function'),
+      functionOption<() => string | Promise<string>>(),
     ])
     .optional(),
   models: z
@@ -58,9 +59,7 @@ const optionsSchema = z.strictObject({
     )
     .optional(),
   listModels: z.boolean().optional(),
-  tokenizer: z
-    .custom<Tokenizer>((value) => typeof (value as Tokenizer | undefined)?.count === 'function', 'must be a Tokenizer')
-    .optional(),
+  tokenizer: objectOption<Tokenizer>('a Tokenizer, for example gptTokenizer()', 'count').optional(),
   maxTokensField: z.enum(['max_tokens', 'max_completion_tokens']).optional(),
   maxEventBytes: z.int().min(1024).optional(),
 })

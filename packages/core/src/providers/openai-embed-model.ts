@@ -6,6 +6,8 @@ import { type OpenAiUsage, usageFromOpenAi } from '../wire/openai-usage.js'
 import { countInputs } from './count-tokens.js'
 import type { Upstream } from './http-kit.js'
 import { jsonAnswer } from './openai-answer.js'
+import { paid } from './paid-answer.js'
+import { requestJson } from './request-json.js'
 
 export interface EmbedModelOptions {
   readonly upstream: Upstream
@@ -25,11 +27,11 @@ export function embedModel({ upstream, id, tokenizer }: EmbedModelOptions): Mode
     provider: upstream.name,
     id,
     async run(input, call) {
-      const body = JSON.stringify(embedBody(input, id))
+      const body = requestJson(embedBody(input, id))
       const request = { method: 'POST', path: '/embeddings', accept: 'application/json', body } as const
       const { bytes, json } = await jsonAnswer(upstream, await upstream.send(request, call))
-      const encoded = encodedVectors(upstream.name, json, input.inputs.length)
       const usage = usageFromOpenAi((json as { usage?: OpenAiUsage | null }).usage) ?? estimate(input)
+      const encoded = paid(call, usage, () => encodedVectors(upstream.name, json, input.inputs.length))
       const output = {
         // Most callers take the bytes as they are: nothing is decoded unless somebody looks.
         get vectors() {

@@ -15,7 +15,7 @@ import { errorHandler } from '../middleware/error-handler.js'
 import { byteTokenizer } from '../providers/count-tokens.js'
 import { echoProvider } from '../providers/echo.js'
 import { type OpenAiCompatibleOptions, openAiCompatible } from '../providers/openai-compatible.js'
-import { completionTokens, promptTokens } from '../usage.js'
+import { completionTokens, promptTokens, type Usage } from '../usage.js'
 import { chatCompletions } from './chat-completions.js'
 
 const messages = [{ role: 'user' as const, content: 'Say hello to the whole world' }]
@@ -449,6 +449,31 @@ describe('faults of the upstream', () => {
     expect((await ended).usage).toMatchObject({ outputTokens: wordsOf().length, estimated: true })
   })
 
+  it('every answer of several without usage is counted, streamed or not', async () => {
+    const tokenizer = { name: 'words', count: (text: string) => wordsOf(text).length }
+    const { url, nextEnd } = await start({ 'gpt-test': { usage: false } }, { tokenizer })
+    for (const stream of [false, true]) {
+      const ended = nextEnd()
+      await (await post(url, { model: 'gpt-test', messages, stream, n: 3 })).text()
+      // The words that meet at the end of one streamed answer and the beginning of the next may be counted as one.
+      expect(completionTokens((await ended).usage as Usage)).toBeGreaterThanOrEqual(3 * wordsOf().length - 2)
+    }
+  })
+
+  it('a body that is nested too deeply to be passed on is refused, and not sent', async () => {
+    const { url, upstream } = await start()
+    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
+    for (const stream of [false, true]) {
+      const response = await fetch(url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: `{"model":"gpt-test","messages":${JSON.stringify(messages)},"stream":${stream},"metadata":${deep}}`,
+      })
+      expect([response.status, await response.json()]).toMatchObject([400, { error: { code: 'invalid_request' } }])
+    }
+    expect(upstream.calls).toHaveLength(0)
+  })
+
   it('an event without end is an error, and the connection is closed', async () => {
     const { url, upstream } = await start({ 'gpt-test': { text: 'x'.repeat(5000) } }, { maxEventBytes: 2048 })
     const called = upstream.next()
@@ -456,6 +481,15 @@ describe('faults of the upstream', () => {
     const data = await dataOf(response)
     expect(JSON.parse(data.at(-1) as string)).toMatchObject({ error: { code: 'upstream_invalid' } })
     await (await called).broken
+  })
+
+  it('a success without an answer in it is an error, and billed as the upstream bills it', async () => {
+    const usage = { prompt_tokens: 900, completion_tokens: 100, total_tokens: 1000 }
+    const body = { choices: [{ index: 0, finish_reason: 'content_filter' }], usage }
+    const { url, nextEnd } = await start({ 'gpt-test': { answer: { status: 200, body } } })
+    const ended = nextEnd()
+    expect((await post(url, { model: 'gpt-test', messages })).status).toBe(502)
+    expect((await ended).usage).toEqual({ inputTokens: 900, outputTokens: 100, estimated: false })
   })
 
   it('an answer over the limit is refused', async () => {

@@ -1,16 +1,17 @@
 import type { ServerResponse } from 'node:http'
 import { z } from 'zod'
-import { checkedOptions, TollgateError } from '../errors.js'
+import { TollgateError } from '../errors.js'
+import { allowedMethods } from '../http/allowed-methods.js'
 import { type BodyOptions, jsonBody } from '../http/body.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendBytes, sendJson } from '../http/respond.js'
 import { openEventStream } from '../http/sse.js'
 import type { InferenceService } from '../inference/service.js'
+import { checkedOptions } from '../options.js'
 import { type ChatRequest, chatRequest } from '../wire/openai-chat.js'
 import { parseWith } from '../wire/parse.js'
 import { type AnsweredStream, bodyOptionsSchema, invoke, invokeStream, serviceSchema } from './invoke.js'
 import { chatChunks, chatResponse, toGenerateInput } from './openai-chat-shapes.js'
-import { requireMethod } from './require-method.js'
 
 export interface ChatCompletionsOptions {
   readonly service: InferenceService
@@ -18,6 +19,8 @@ export interface ChatCompletionsOptions {
   /** A comment is sent after this much silence in a stream, in milliseconds; 0: never. Default 15,000. */
   readonly heartbeatMs?: number
 }
+
+const onlyPost = allowedMethods('POST')
 
 const optionsSchema = z.strictObject({
   service: serviceSchema,
@@ -43,7 +46,7 @@ export function chatCompletions(options: ChatCompletionsOptions): Handler {
   return endpoint('chatCompletions', async (context, req, res) => {
     context.route ??= '/v1/chat/completions'
     context.dialect ??= 'openai'
-    requireMethod(req, 'POST')
+    onlyPost(req)
     const raw = await jsonBody(req, bodyOptions)
     const body = parseWith(chatRequest, raw)
     const input = toGenerateInput(body, raw as Readonly<Record<string, unknown>>)

@@ -103,9 +103,12 @@ it('counts what the upstream does not say', async () => {
   expect(recorded).toEqual([{ inputTokens: 3, outputTokens: 0, estimated: true }])
 })
 
-it('tells garbage from the upstream as such', async () => {
-  const { client } = await start({ m: { answer: { status: 200, body: { data: [] } } } })
+it('tells garbage from the upstream as such, and bills it', async () => {
+  const usage = { prompt_tokens: 5, total_tokens: 5 }
+  const { client, recorded } = await start({ m: { answer: { status: 200, body: { data: [], usage } } } })
   const error = await client.embeddings.create({ model: 'm', input: 'x' }).catch((caught) => caught)
   expect(error).toBeInstanceOf(OpenAI.InternalServerError)
   expect(error).toMatchObject({ status: 502, code: 'upstream_invalid' })
+  // The official SDK has sent it three times.
+  expect(recorded[0]).toEqual({ inputTokens: 5, outputTokens: 0, estimated: false })
 })

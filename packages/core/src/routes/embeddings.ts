@@ -1,20 +1,22 @@
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
+import { allowedMethods } from '../http/allowed-methods.js'
 import { type BodyOptions, jsonBody } from '../http/body.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendBytes, sendJson } from '../http/respond.js'
 import type { InferenceService } from '../inference/service.js'
 import type { EmbedInput } from '../inference/task.js'
+import { checkedOptions } from '../options.js'
 import { promptTokens } from '../usage.js'
 import { type EmbeddingsRequest, type EmbeddingsResponse, embeddingsRequest } from '../wire/openai-embeddings.js'
 import { parseWith } from '../wire/parse.js'
 import { bodyOptionsSchema, invoke, serviceSchema } from './invoke.js'
-import { requireMethod } from './require-method.js'
 
 export interface EmbeddingsOptions {
   readonly service: InferenceService
   readonly body?: BodyOptions
 }
+
+const onlyPost = allowedMethods('POST')
 
 const optionsSchema = z.strictObject({ service: serviceSchema, body: bodyOptionsSchema.optional() })
 
@@ -33,7 +35,7 @@ export function embeddings(options: EmbeddingsOptions): Handler {
   return endpoint('embeddings', async (context, req, res) => {
     context.route ??= '/v1/embeddings'
     context.dialect ??= 'openai'
-    requireMethod(req, 'POST')
+    onlyPost(req)
     const raw = await jsonBody(req, bodyOptions)
     const body = parseWith(embeddingsRequest, raw)
     const input: EmbedInput = {

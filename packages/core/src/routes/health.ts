@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
-import { compose, endpoint, type Handler } from '../http/handler.js'
-import { sendJson } from '../http/respond.js'
+import { allowedMethods } from '../http/allowed-methods.js'
+import { endpoint, type Handler } from '../http/handler.js'
+import { noStore, sendJson } from '../http/respond.js'
 import type { ModelInfo } from '../inference/model.js'
-import { methodNotAllowed } from '../middleware/not-found.js'
+import { checkedOptions, functionOption } from '../options.js'
 import type { Health, HealthModel } from '../wire/health.js'
 
 /** Options of {@link healthRoute}. */
@@ -16,18 +16,15 @@ export interface HealthRouteOptions {
   readonly gpuAvailable?: boolean | (() => boolean)
 }
 
+const onlyGet = allowedMethods('GET')
+
 const optionsSchema = z.strictObject({
   version: z.string().min(1),
-  models: z
-    .custom<NonNullable<HealthRouteOptions['models']>>((value) => typeof value === 'function', 'a function')
-    .default(() => () => []),
+  models: functionOption<NonNullable<HealthRouteOptions['models']>>().default(() => () => []),
   gpuAvailable: z
-    .union([z.boolean(), z.custom<() => boolean>((value) => typeof value === 'function', 'true, false or a function')])
+    .union([z.boolean(), functionOption<() => boolean>()], 'must be true, false or a function')
     .default(false),
 })
-
-/** Never cached: whoever asks wants to know now. */
-export const noStore = Object.freeze({ 'cache-control': 'no-store' })
 
 /**
  * `GET /health`: the process is alive, with its version, uptime, loaded models and whether there is a GPU. It asks nothing over the network, so that
@@ -40,20 +37,18 @@ export const noStore = Object.freeze({ 'cache-control': 'no-store' })
  */
 export function healthRoute(options: HealthRouteOptions): Handler {
   const { version, models, gpuAvailable } = checkedOptions('healthRoute', optionsSchema, options)
-  return compose(
-    methodNotAllowed(['GET']),
-    endpoint('healthRoute', async (context, _req, res) => {
-      context.route ??= '/health'
-      const body: Health = {
-        status: 'ok',
-        version,
-        uptime_seconds: Math.round(process.uptime() * 1000) / 1000,
-        models: byModel(await models()),
-        gpu_available: typeof gpuAvailable === 'function' ? gpuAvailable() : gpuAvailable,
-      }
-      sendJson(res, 200, body, noStore)
-    }),
-  )
+  return endpoint('healthRoute', async (context, req, res) => {
+    context.route ??= '/health'
+    onlyGet(req)
+    const body: Health = {
+      status: 'ok',
+      version,
+      uptime_seconds: Math.round(process.uptime() * 1000) / 1000,
+      models: byModel(await models()),
+      gpu_available: typeof gpuAvailable === 'function' ? gpuAvailable() : gpuAvailable,
+    }
+    sendJson(res, 200, body, noStore)
+  })
 }
 
 function byModel(models: readonly ModelInfo[]): HealthModel[] {

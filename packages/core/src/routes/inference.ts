@@ -1,17 +1,25 @@
+import { z } from 'zod'
+import { allowedMethods } from '../http/allowed-methods.js'
 import { jsonBody } from '../http/body.js'
 import type { RequestContext } from '../http/context.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendJson } from '../http/respond.js'
+import { roundedMs } from '../http/rounded-ms.js'
 import type { InferenceService } from '../inference/service.js'
 import { usdNumber } from '../money.js'
+import { checkedOptions } from '../options.js'
 import { completionTokens, promptTokens } from '../usage.js'
 import { type InferenceResponse, inferenceRequest } from '../wire/inference.js'
 import { parseWith } from '../wire/parse.js'
-import { invoke } from './invoke.js'
+import { invoke, serviceSchema } from './invoke.js'
 
 export interface InferenceRouteOptions {
   readonly service: InferenceService
 }
+
+const onlyPost = allowedMethods('POST')
+
+const optionsSchema = z.strictObject({ service: serviceSchema })
 
 /**
  * `POST /inference`: one prompt, one answer, with what it cost. A request that names no model gets the service's default for `generate`.
@@ -19,12 +27,15 @@ export interface InferenceRouteOptions {
  *
  * Writes the slots `route`, and by recording usage `target`, `usage`, `upstreamMs`.
  *
- * @throws TollgateError `invalid_request`, `invalid_json`, `model_not_found`, and what the model throws
+ * @throws TollgateError `invalid_request`, `invalid_json`, `method_not_allowed`, `model_not_found`, and what the model throws; `config_invalid` for
+ * wrong options
  * @example app.post('/inference', inference({ service }))
  */
-export function inference({ service }: InferenceRouteOptions): Handler {
+export function inference(options: InferenceRouteOptions): Handler {
+  const { service } = checkedOptions('inference', optionsSchema, options)
   return endpoint('inference', async (context, req, res) => {
     context.route ??= '/inference'
+    onlyPost(req)
     const body = parseWith(inferenceRequest, await jsonBody(req))
     const { result, target } = await invoke(context, req, res, service, 'generate', body.model, {
       messages: [{ role: 'user', content: body.prompt }],
@@ -62,5 +73,5 @@ export function cachedInference(stored: unknown, context: RequestContext): Infer
 }
 
 function elapsedMs(context: RequestContext): number {
-  return Math.round((performance.now() - context.startedAt) * 1000) / 1000
+  return roundedMs(performance.now() - context.startedAt)
 }

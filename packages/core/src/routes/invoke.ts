@@ -1,19 +1,18 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
 import { TollgateError } from '../errors.js'
-import type { RequestContext, Target } from '../http/context.js'
+import type { RequestContext } from '../http/context.js'
 import { holdEnd } from '../http/observe.js'
 import { dispatching, recordUsage } from '../http/record-usage.js'
-import type { Call, DispatchTarget } from '../inference/model.js'
+import type { Call } from '../inference/model.js'
 import type { InferenceService } from '../inference/service.js'
 import type { Part, Result, Task, Tasks } from '../inference/task.js'
+import { objectOption } from '../options.js'
+import type { Target } from '../target.js'
 import type { Usage } from '../usage.js'
 
 /** The option `service` of every route over models. */
-export const serviceSchema = z.custom<InferenceService>(
-  (value) => typeof (value as InferenceService | undefined)?.run === 'function',
-  'must be an inferenceService()',
-)
+export const serviceSchema = objectOption<InferenceService>('an inferenceService()', 'run', 'stream')
 
 /** The option `body` of every route that reads one. */
 export const bodyOptionsSchema = z.strictObject({
@@ -144,7 +143,7 @@ function meterOf(context: RequestContext, req: IncomingMessage): Meter {
     requestId: context.id,
     ...(context.deadline === undefined ? {} : { deadline: context.deadline }),
     ...(context.principal === undefined ? {} : { principal: context.principal }),
-    dispatching(next: DispatchTarget) {
+    dispatching(next: Target) {
       target = next
       const asked = dispatching(context, next)
       // What the others think about is not time that the model took.

@@ -1,10 +1,10 @@
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
 import { preferredType } from '../http/accept.js'
-import { compose, endpoint, type Handler } from '../http/handler.js'
-import { sendBytes, sendJson } from '../http/respond.js'
+import { allowedMethods } from '../http/allowed-methods.js'
+import { endpoint, type Handler } from '../http/handler.js'
+import { noStore, sendBytes, sendJson } from '../http/respond.js'
 import type { MetricsRegistry } from '../middleware/metrics-registry.js'
-import { methodNotAllowed } from '../middleware/not-found.js'
+import { checkedOptions, objectOption } from '../options.js'
 import { metricsSummary } from './metrics-summary.js'
 
 /** Options of {@link metricsRoute}. */
@@ -15,11 +15,10 @@ export interface MetricsRouteOptions {
   readonly prefix?: string
 }
 
+const onlyGet = allowedMethods('GET')
+
 const optionsSchema = z.strictObject({
-  registry: z.custom<MetricsRegistry>(
-    (value) => typeof (value as MetricsRegistry | null)?.expose === 'function',
-    'a registry',
-  ),
+  registry: objectOption<MetricsRegistry>('the registry of metrics()', 'expose', 'collect'),
   prefix: z.string().default('tollgate_'),
 })
 
@@ -37,19 +36,17 @@ const openMetricsType = 'application/openmetrics-text; version=1.0.0; charset=ut
  */
 export function metricsRoute(options: MetricsRouteOptions): Handler {
   const { registry, prefix } = checkedOptions('metricsRoute', optionsSchema, options)
-  const headers = { 'cache-control': 'no-store', vary: 'accept' }
-  return compose(
-    methodNotAllowed(['GET']),
-    endpoint('metricsRoute', async (context, req, res) => {
-      context.route ??= '/metrics'
-      const type = preferredType(req.headers.accept, ['text/plain', 'application/openmetrics-text', 'application/json'])
-      if (type === 'application/json') {
-        sendJson(res, 200, metricsSummary(await registry.collect(), prefix), headers)
-        return
-      }
-      const open = type === 'application/openmetrics-text'
-      const text = await registry.expose(open ? 'openmetrics' : 'prometheus')
-      sendBytes(res, 200, Buffer.from(text), open ? openMetricsType : prometheusType, headers)
-    }),
-  )
+  const headers = { ...noStore, vary: 'accept' }
+  return endpoint('metricsRoute', async (context, req, res) => {
+    context.route ??= '/metrics'
+    onlyGet(req)
+    const type = preferredType(req.headers.accept, ['text/plain', 'application/openmetrics-text', 'application/json'])
+    if (type === 'application/json') {
+      sendJson(res, 200, metricsSummary(await registry.collect(), prefix), headers)
+      return
+    }
+    const open = type === 'application/openmetrics-text'
+    const text = await registry.expose(open ? 'openmetrics' : 'prometheus')
+    sendBytes(res, 200, Buffer.from(text), open ? openMetricsType : prometheusType, headers)
+  })
 }

@@ -1,17 +1,21 @@
 import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
-import { checkedOptions, TollgateError } from '../errors.js'
+import { TollgateError } from '../errors.js'
+import { allowedMethods } from '../http/allowed-methods.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendJson } from '../http/respond.js'
+import { pathOf } from '../http/route-template.js'
 import type { ModelInfo } from '../inference/model.js'
 import type { InferenceService } from '../inference/service.js'
+import { checkedOptions } from '../options.js'
 import type { ModelDetails, ModelList, ModelVersion } from '../wire/models.js'
 import { serviceSchema } from './invoke.js'
-import { requireMethod } from './require-method.js'
 
 export interface ModelsOptions {
   readonly service: InferenceService
 }
+
+const onlyGet = allowedMethods('GET')
 
 const optionsSchema = z.strictObject({ service: serviceSchema })
 
@@ -28,7 +32,7 @@ export function listModels(options: ModelsOptions): Handler {
   return endpoint('listModels', async (context, req, res) => {
     context.route ??= '/v1/models'
     context.dialect ??= 'openai'
-    requireMethod(req, 'GET', 'HEAD')
+    onlyGet(req)
     const entries = new Map<string, ModelList['data'][number]>()
     for (const model of await service.list()) {
       const known = entries.get(model.id)
@@ -54,7 +58,7 @@ export function modelDetails(options: ModelsOptions): Handler {
   return endpoint('modelDetails', async (context, req, res) => {
     context.route ??= '/v1/models/{name}'
     context.dialect ??= 'openai'
-    requireMethod(req, 'GET', 'HEAD')
+    onlyGet(req)
     const model = await service.describe(nameOf(req))
     const { name, task, description, ownedBy } = model
     const details: ModelDetails = {
@@ -83,18 +87,14 @@ function seconds(loadedAt: number | undefined): number {
   return loadedAt === undefined ? 0 : Math.floor(loadedAt / 1000)
 }
 
-/** What Express and its like leave on a request, if they routed it. */
-interface RoutedRequest extends IncomingMessage {
-  originalUrl?: string
-  params?: Readonly<Record<string, unknown>>
-}
-
-function nameOf(req: RoutedRequest): string {
-  const given = req.params?.['name']
+function nameOf(req: IncomingMessage): string {
+  // What Express and its like leave on a request that they routed.
+  const { params } = req as { params?: Readonly<Record<string, unknown>> }
+  const given = params?.['name']
   if (typeof given === 'string' && given !== '') return given
   // Express 5 gives the segments of a `*name`.
   if (Array.isArray(given) && given.length > 0) return given.join('/')
-  const path = (req.originalUrl ?? req.url ?? '').split('?', 1)[0] ?? ''
+  const path = pathOf(req)
   const at = path.indexOf('/models/')
   const name = at === -1 ? '' : decoded(path.slice(at + '/models/'.length))
   if (name === '') throw new TollgateError('not_found', 'Name a model: /v1/models/{name}.')

@@ -1,11 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { z } from 'zod'
 import { isTollgateError } from '../errors.js'
+import { allowedMethods } from '../http/allowed-methods.js'
 import { jsonBody } from '../http/body.js'
 import type { RequestContext } from '../http/context.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendJson } from '../http/respond.js'
+import { roundedMs } from '../http/rounded-ms.js'
 import type { InferenceService } from '../inference/service.js'
 import type { Prediction } from '../inference/task.js'
+import { checkedOptions } from '../options.js'
 import { invalidRequest, parseWith } from '../wire/parse.js'
 import {
   type BatchPrediction,
@@ -14,7 +18,7 @@ import {
   predictBatchRequest,
   predictRequest,
 } from '../wire/predict.js'
-import { invoke } from './invoke.js'
+import { invoke, serviceSchema } from './invoke.js'
 
 export interface PredictRouteOptions {
   readonly service: InferenceService
@@ -22,17 +26,30 @@ export interface PredictRouteOptions {
   readonly defaultModels?: { readonly text?: string; readonly features?: string }
 }
 
+const onlyPost = allowedMethods('POST')
+
+const optionsSchema = z.strictObject({
+  service: serviceSchema,
+  defaultModels: z
+    .strictObject({ text: z.string().min(1), features: z.string().min(1) })
+    .partial()
+    .optional(),
+})
+
 /**
  * `POST /v1/predict`: one row, one prediction. Rows are `{ text }`, `{ features }`, or the model's own shape in `input_data`.
  *
  * Writes the slots `route`, and by recording usage `target`, `usage`, `upstreamMs`.
  *
- * @throws TollgateError `invalid_request` naming the field, `invalid_json`, `model_not_found`, and what the model throws
+ * @throws TollgateError `invalid_request` naming the field, `invalid_json`, `method_not_allowed`, `model_not_found`, and what the model throws;
+ * `config_invalid` for wrong options
  * @example app.post('/v1/predict', predict({ service, defaultModels: { text: 'language-id', features: 'iris' } }))
  */
 export function predict(options: PredictRouteOptions): Handler {
+  checkedOptions('predict', optionsSchema, options)
   return endpoint('predict', async (context, req, res) => {
     context.route ??= '/v1/predict'
+    onlyPost(req)
     const body = parseWith(predictRequest, await jsonBody(req))
     const field = body.text !== undefined ? 'text' : body.features !== undefined ? 'features' : 'input_data'
     const row = toRow(body[field], field)
@@ -68,8 +85,10 @@ export function predict(options: PredictRouteOptions): Handler {
  * @example app.post('/v1/predict/batch', predictBatch({ service, defaultModels: { text: 'language-id', features: 'iris' } }))
  */
 export function predictBatch(options: PredictRouteOptions): Handler {
+  checkedOptions('predictBatch', optionsSchema, options)
   return endpoint('predictBatch', async (context, req, res) => {
     context.route ??= '/v1/predict/batch'
+    onlyPost(req)
     const body = parseWith(predictBatchRequest, await jsonBody(req))
     const field = body.inputs === undefined ? 'instances' : 'inputs'
     const given: readonly unknown[] = body.inputs ?? body.instances ?? []
@@ -113,7 +132,7 @@ async function predictRows(
     const { result, target, latencyMs } = await invoke(context, req, res, service, 'predict', versioned, { rows })
     return {
       predictions: result.output.predictions,
-      latencyMs,
+      latencyMs: roundedMs(latencyMs),
       model: target.model,
       version: target.version ?? 'latest',
     }

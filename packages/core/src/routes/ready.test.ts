@@ -61,7 +61,7 @@ describe('checks', () => {
       ['throws', 'host db.internal'],
       ['denies', 'It returned false.'],
       ['rejects', 'password wrong'],
-      ['hangs', 'It took longer than 10 ms.'],
+      ['hangs', 'No answer within 10 ms.'],
     ])
   })
 

@@ -1,10 +1,10 @@
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
-import { compose, endpoint, type Handler } from '../http/handler.js'
-import { sendJson } from '../http/respond.js'
-import { methodNotAllowed } from '../middleware/not-found.js'
+import { allowedMethods } from '../http/allowed-methods.js'
+import { endpoint, type Handler } from '../http/handler.js'
+import { noStore, sendJson } from '../http/respond.js'
+import { checkedOptions, functionOption } from '../options.js'
+import { answerWithin } from '../stores/answer-within.js'
 import type { Readiness } from '../wire/health.js'
-import { noStore } from './health.js'
 
 /** Options of {@link readiness}. */
 export interface ReadinessOptions {
@@ -28,17 +28,14 @@ export interface ReadinessState {
 
 type Check = Readiness['checks'][string]
 
-const functions = z.record(
-  z.string(),
-  z.custom<() => unknown>((value) => typeof value === 'function', 'a function'),
-)
+const functions = z.record(z.string(), functionOption<() => unknown>())
+const onlyGet = allowedMethods('GET')
+
 const optionsSchema = z.strictObject({
   waitFor: functions.default({}),
   checks: functions.default({}),
   checkTimeoutMs: z.int().min(1).max(60_000).default(2_000),
-  onFailure: z
-    .custom<(name: string, error: unknown) => void>((value) => typeof value === 'function', 'a function')
-    .default(() => warn),
+  onFailure: functionOption<(name: string, error: unknown) => void>().default(() => warn),
 })
 
 /**
@@ -74,7 +71,7 @@ export function readiness(options: ReadinessOptions = {}): ReadinessState {
   let asking: Promise<Array<[string, Check]>> | undefined
   const ask = (): Promise<Array<[string, Check]>> => {
     asking ??= Promise.all(
-      Object.entries(checks).map(([name, check]) => outcome(name, () => within(checkTimeoutMs, check))),
+      Object.entries(checks).map(([name, check]) => outcome(name, () => answerWithin(begun(check), checkTimeoutMs))),
     ).finally(() => {
       asking = undefined
     })
@@ -106,23 +103,17 @@ export function readiness(options: ReadinessOptions = {}): ReadinessState {
  * @throws TollgateError `method_not_allowed`
  */
 export function readyRoute(state: ReadinessState): Handler {
-  return compose(
-    methodNotAllowed(['GET']),
-    endpoint('readyRoute', async (context, _req, res) => {
-      context.route ??= '/ready'
-      const body = await state.read()
-      sendJson(res, body.status === 'ready' ? 200 : 503, body, noStore)
-    }),
-  )
+  return endpoint('readyRoute', async (context, req, res) => {
+    context.route ??= '/ready'
+    onlyGet(req)
+    const body = await state.read()
+    sendJson(res, body.status === 'ready' ? 200 : 503, body, noStore)
+  })
 }
 
-function within(ms: number, check: () => unknown): Promise<unknown> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`It took longer than ${ms} ms.`)), ms).unref()
-  })
-  const result = new Promise((resolve) => resolve(check()))
-  return Promise.race([result, late]).finally(() => clearTimeout(timer))
+/** A check that throws at once is a promise that rejects. */
+async function begun(check: () => unknown): Promise<unknown> {
+  return check()
 }
 
 // Why a check failed may name hosts and users: that is for whoever runs the server.

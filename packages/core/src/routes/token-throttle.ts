@@ -1,5 +1,7 @@
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { answerWithin } from '../stores/answer-within.js'
+import { type Awaitable, isPromise } from '../stores/awaitable.js'
 import type { BucketClaim, LimitStore } from '../stores/limit-store.js'
 
 /** So many wrong passwords in so long; the allowance comes back steadily. */
@@ -21,6 +23,13 @@ export type Attempt =
   /** `forgive`: it was no failure, so it shall not count. */
   | { readonly allowed: true; forgive(): Promise<void> }
 
+/** A login is slow anyway, by the cost of its hash; but a store that never answers must not keep it for ever. */
+const storeTimeoutMs = 2_000
+
+function within<Value>(answer: Awaitable<Value>): Awaitable<Value> {
+  return isPromise(answer) ? answerWithin(answer, storeTimeoutMs) : answer
+}
+
 /**
  * Counts failures by user and by address. An attempt is charged before the password is looked at and forgiven when it was right, so that
  * a thousand guesses at once are not let through together.
@@ -32,7 +41,7 @@ export function tokenThrottle(options: TokenThrottleOptions) {
       { kind: 'bucket', rule: 'token-user', key: `token/user/${userKey(username)}`, cost: 1, ...perUser },
       { kind: 'bucket', rule: 'token-address', key: `token/address/${addressOf(req)}`, cost: 1, ...perAddress },
     ]
-    const { allowed, states, reservation } = await limits.take(claims)
+    const { allowed, states, reservation } = await within(limits.take(claims))
     if (!allowed) {
       const waits = states.filter((state) => !state.allowed).map((state) => state.retryAfterMs)
       return {
@@ -43,7 +52,7 @@ export function tokenThrottle(options: TokenThrottleOptions) {
     return {
       allowed,
       async forgive() {
-        if (reservation !== undefined) await limits.release(reservation)
+        if (reservation !== undefined) await within(limits.release(reservation))
       },
     }
   }

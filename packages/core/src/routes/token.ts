@@ -3,13 +3,13 @@ import type { IncomingMessage } from 'node:http'
 import { availableParallelism } from 'node:os'
 import { type CryptoKey, SignJWT } from 'jose'
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
 import { addressKey, checkTrustProxy, clientAddress, type TrustProxy } from '../http/client-address.js'
 import type { RequestContext } from '../http/context.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendJson } from '../http/respond.js'
 import { challengeText } from '../middleware/auth-challenge.js'
 import { importSecret } from '../middleware/auth-issuer.js'
+import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { isPrincipalName } from '../principal.js'
 import { answerWithin } from '../stores/answer-within.js'
 import type { Directory, UserRecord } from '../stores/directory.js'
@@ -61,13 +61,12 @@ export interface TokenRouteOptions {
   readonly now?: () => number
 }
 
-const wholeNumber = z.number().int().min(1)
-const isFunction = (value: unknown) => typeof value === 'function'
+const wholeNumber = z.int().min(1)
 const failureLimit = (limit: number) =>
   z.strictObject({ limit: wholeNumber, windowMs: wholeNumber }).default({ limit, windowMs: 900_000 })
 
 const schema = z.strictObject({
-  directory: z.custom<Directory>((value) => isFunction((value as Directory | null)?.findUser), 'must be a Directory'),
+  directory: objectOption<Directory>('a Directory, for example memoryDirectory()', 'findUser'),
   issuer: z.string().min(1),
   audience: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], 'must be a string or a list of strings'),
   secret: z
@@ -76,9 +75,7 @@ const schema = z.strictObject({
     .refine((secret) => secret.length >= 32, 'must have 32 bytes or more (RFC 7518, 3.2)'),
   lifetimeSeconds: wholeNumber.max(86_400).default(3600),
   directoryTimeoutMs: wholeNumber.max(60_000).default(5_000),
-  limits: z
-    .custom<LimitStore>((value) => isFunction((value as LimitStore | null)?.take), 'must be a LimitStore')
-    .optional(),
+  limits: objectOption<LimitStore>('a LimitStore, for example memoryLimitStore()', 'take', 'release').optional(),
   failuresPerUser: failureLimit(10),
   failuresPerAddress: failureLimit(100),
   trustProxy: z.custom<TrustProxy>().default(false),
@@ -91,7 +88,7 @@ const schema = z.strictObject({
   maxQueuedHashes: wholeNumber.default(32),
   maxBodyBytes: wholeNumber.default(16_384),
   realm: z.string().regex(challengeText).default('token'),
-  now: z.custom<() => number>(isFunction, 'must be a function').default(() => Date.now),
+  now: functionOption<() => number>().default(() => Date.now),
 })
 
 const wrongPassword = tokenRefusal('invalid_grant', 'The username or the password is wrong.', {

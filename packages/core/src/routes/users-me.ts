@@ -1,9 +1,10 @@
-import { TollgateError } from '../errors.js'
+import { allowedMethods } from '../http/allowed-methods.js'
 import { endpoint, type Handler } from '../http/handler.js'
-import { sendJson } from '../http/respond.js'
+import { noStore, sendJson } from '../http/respond.js'
 import { challenges } from '../middleware/auth-challenge.js'
 import type { Me } from '../wire/token.js'
 
+const onlyGet = allowedMethods('GET')
 const { missing } = challenges('api')
 
 /**
@@ -15,9 +16,7 @@ const { missing } = challenges('api')
 export function usersMe(): Handler {
   return endpoint('usersMe', (context, req, res) => {
     context.route ??= '/v1/users/me'
-    if (req.method !== 'GET' && req.method !== 'HEAD') {
-      throw new TollgateError('method_not_allowed', 'Use GET.', { headers: { allow: 'GET, HEAD' } })
-    }
+    onlyGet(req)
     const { principal } = context
     if (principal === undefined) throw missing()
     const me: Me = {
@@ -29,7 +28,7 @@ export function usersMe(): Handler {
       scopes: [...principal.scopes],
       expires_at: isoTime(principal.expiresAt),
     }
-    sendJson(res, 200, me, { 'cache-control': 'no-store' })
+    sendJson(res, 200, me, noStore)
   })
 }
 

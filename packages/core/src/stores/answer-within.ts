@@ -1,7 +1,7 @@
-/** The promise, or an error once `timeoutMs` have passed: a store that never answers is a store that is down. */
+/** The promise, or an error once `timeoutMs` have passed: a store (or a check) that never answers is one that is down. */
 export function answerWithin<Value>(promise: PromiseLike<Value>, timeoutMs: number): Promise<Value> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`The store did not answer in ${timeoutMs} ms.`)), timeoutMs)
+    const timer = setTimeout(() => reject(new Error(`No answer within ${timeoutMs} ms.`)), timeoutMs)
     timer.unref()
     promise.then(
       (value) => {

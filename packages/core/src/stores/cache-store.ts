@@ -1,3 +1,4 @@
+import type { Target } from '../target.js'
 import type { Awaitable } from './awaitable.js'
 
 /** A stored answer. A snapshot: the store never hands out what it still changes. */
@@ -6,7 +7,7 @@ export interface CacheEntry {
   readonly headers: Readonly<Record<string, string>>
   readonly body: Uint8Array
   /** Which model the answer came from, so that a hit can say so. */
-  readonly target?: { readonly provider: string; readonly model: string; readonly version?: string }
+  readonly target?: Target
   /** Milliseconds since the epoch. */
   readonly storedAt: number
   readonly expiresAt: number

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
+import { checkedOptions, functionOption } from '../options.js'
 import type { CacheEntry, CacheStore } from './cache-store.js'
 
 export interface MemoryCacheStoreOptions {
@@ -25,7 +25,7 @@ const memoryCacheStoreOptions = z.strictObject({
     .int()
     .min(1_024)
     .default(64 * 1024 * 1024),
-  now: z.custom<() => number>((value) => typeof value === 'function', 'a function').default(() => Date.now),
+  now: functionOption<() => number>().default(() => Date.now),
 })
 
 /** An entry's objects, beside what is counted: generous, as it is a bound. */

@@ -1,6 +1,7 @@
 import { hash, timingSafeEqual } from 'node:crypto'
 import { z } from 'zod'
-import { checkedOptions, configInvalid } from '../errors.js'
+import { configInvalid } from '../errors.js'
+import { checkedOptions } from '../options.js'
 import { isPrincipalName } from '../principal.js'
 import type { ApiKeyRecord, Directory, UserRecord } from './directory.js'
 import { isPasswordHash, phcShape } from './password-hash.js'

@@ -1,6 +1,6 @@
 import { hash, randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import { checkedOptions } from '../errors.js'
+import { checkedOptions, functionOption } from '../options.js'
 import { addHole, type Hole, unserved } from './bucket-holes.js'
 import { askedBefore, checkActual, checkClaim, mixedKinds } from './check-claim.js'
 import { bucketState, fitsUnits, leaseState, windowState } from './claim-state.js'
@@ -42,8 +42,8 @@ export interface MemoryLimitStore extends LimitStore {
 
 const schema = z.strictObject({
   maxKeys: z.int().min(1).max(16_000_000).default(100_000),
-  now: z.custom<() => number>((value) => typeof value === 'function', 'must be a function').optional(),
-  wallNow: z.custom<() => number>((value) => typeof value === 'function', 'must be a function').optional(),
+  now: functionOption<() => number>().optional(),
+  wallNow: functionOption<() => number>().optional(),
 })
 
 const kinds = { bucket: 0, window: 1, lease: 2 } as const

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { checkedOptions, configInvalid } from '../errors.js'
+import { configInvalid } from '../errors.js'
+import { checkedOptions } from '../options.js'
 import { isPrincipalName } from '../principal.js'
 import type { UserRecord } from './directory.js'
 import { isPasswordHash, phcShape } from './password-hash.js'

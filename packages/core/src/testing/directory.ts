@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { ApiKeyRecord, Directory, UserRecord } from '../stores/directory.js'
 
 /** What a directory is filled with before a case runs. */
@@ -16,7 +16,7 @@ export interface DirectoryCase {
   run(make: MakeDirectory): Promise<void>
 }
 
-const digestOf = (key: string) => createHash('sha256').update(key).digest('hex')
+const digestOf = (key: string) => hash('sha256', key)
 const passwordHash = '$scrypt$ln=10,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8'
 
 const full = { id: 'k1', tenant: 'acme', subject: 'website', tier: 'pro', scopes: ['chat', 'embed'], expiresAt: 4e12 }

@@ -15,7 +15,12 @@ const tokens = z.array(z.int().min(0)).min(1)
 
 export const embeddingsRequest = z.looseObject({
   model: z.string().min(1).max(256),
-  input: z.union([z.string().min(1), z.array(z.string().min(1)).min(1).max(2048), tokens, z.array(tokens).min(1).max(2048)]),
+  input: z.union([
+    z.string().min(1),
+    z.array(z.string().min(1)).min(1).max(2048),
+    tokens,
+    z.array(tokens).min(1).max(2048),
+  ]),
   encoding_format: z.enum(['float', 'base64']).optional(),
   dimensions: z.int().min(1).max(100_000).optional(),
   user: z.string().optional(),

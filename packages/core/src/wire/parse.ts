@@ -34,45 +34,59 @@ export function isZodError(error: unknown): error is ZodError {
   return (name === 'ZodError' || name === '$ZodError') && Array.isArray(issues)
 }
 
+/** What is read, in words: a body of fields, options. */
+export interface Reading {
+  /** Stands for the path of the whole value. */
+  readonly whole: string
+  readonly member: string
+}
+
+const bodyReading: Reading = { whole: 'body', member: 'field' }
+
 /**
  * What zod found, field by field, in words for people: `expected a number, got a string`. Never repeats a value. At most 20.
  */
-export function fieldErrors(error: ZodError, prefix = ''): FieldError[] {
+export function fieldErrors(error: ZodError, prefix = '', { whole, member }: Reading = bodyReading): FieldError[] {
   const errors: FieldError[] = []
+  const root = { prefix, whole, member }
   for (const issue of error.issues) {
     if (errors.length >= maxErrors) break
-    errors.push(...ofIssue(issue, prefix, []))
+    errors.push(...ofIssue(issue, root, []))
   }
   return errors.slice(0, maxErrors)
 }
 
-function ofIssue(issue: Issue, prefix: string, parent: readonly PropertyKey[]): FieldError[] {
+interface Root extends Reading {
+  readonly prefix: string
+}
+
+function ofIssue(issue: Issue, root: Root, parent: readonly PropertyKey[]): FieldError[] {
   const path = [...parent, ...issue.path]
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.slice(0, maxErrors).map((key) => ({
-      path: written([...path, key], prefix),
-      message: 'is not a known field: remove it or mend its spelling',
+      path: written([...path, key], root),
+      message: `is not a known ${root.member}: remove it or mend its spelling`,
     }))
   }
-  if (issue.code === 'invalid_union' && issue.errors.length > 0) return ofUnion(issue, path, prefix)
-  return [{ path: written(path, prefix), message: words(issue) }]
+  if (issue.code === 'invalid_union' && issue.errors.length > 0 && isDefault(issue)) return ofUnion(issue, path, root)
+  return [{ path: written(path, root), message: words(issue) }]
 }
 
 // The branch that went furthest is the one that was meant; if each failed at its root, all of them are named.
 function ofUnion(
   issue: Extract<Issue, { code: 'invalid_union' }>,
   path: readonly PropertyKey[],
-  prefix: string,
+  root: Root,
 ): FieldError[] {
   const branches = issue.errors as ReadonlyArray<readonly Issue[]>
   const meant = branches
     .filter((issues) => issues.length > 0 && !issues.some(failsAtRoot))
     .sort((left, right) => left.length - right.length)[0]
-  if (meant !== undefined) return meant.flatMap((each) => ofIssue(each, prefix, path))
+  if (meant !== undefined) return meant.flatMap((each) => ofIssue(each, root, path))
   const expected = branches.flatMap((issues) => issues.filter(failsAtRoot).flatMap(expectation))
   const got = branches.flatMap((issues) => issues.map(received)).find((word) => word !== undefined)
-  if (expected.length === 0) return [{ path: written(path, prefix), message: words(issue) }]
-  return [{ path: written(path, prefix), message: mismatch([...new Set(expected)].join(' or '), got) }]
+  if (expected.length === 0) return [{ path: written(path, root), message: words(issue) }]
+  return [{ path: written(path, root), message: mismatch([...new Set(expected)].join(' or '), got) }]
 }
 
 function failsAtRoot(issue: Issue): boolean {
@@ -159,7 +173,7 @@ function size(origin: string, within: string, limit: number | bigint, inclusive:
 }
 
 /** Reads like code: `messages[0].role`, `query.limit`, `["a b"].c`; `body` for the value itself. */
-function written(path: readonly PropertyKey[], prefix: string): string {
+function written(path: readonly PropertyKey[], { prefix, whole }: Root): string {
   let text = prefix
   for (const step of path) {
     if (typeof step === 'number') text += `[${step}]`
@@ -167,5 +181,5 @@ function written(path: readonly PropertyKey[], prefix: string): string {
     else text += `[${JSON.stringify(String(step).slice(0, 64))}]`
     if (text.length > maxPathLength) return `${text.slice(0, maxPathLength)}…`
   }
-  return text === '' ? 'body' : text
+  return text === '' ? whole : text
 }

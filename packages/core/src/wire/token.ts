@@ -26,7 +26,14 @@ export interface TokenResponse {
 
 /** An OAuth error body (RFC 6749, 5.2). */
 export interface TokenError {
-  error: 'invalid_request' | 'invalid_client' | 'invalid_grant' | 'unauthorized_client' | 'unsupported_grant_type' | 'invalid_scope' | 'temporarily_unavailable'
+  error:
+    | 'invalid_request'
+    | 'invalid_client'
+    | 'invalid_grant'
+    | 'unauthorized_client'
+    | 'unsupported_grant_type'
+    | 'invalid_scope'
+    | 'temporarily_unavailable'
   error_description?: string
 }
 
