@@ -20,7 +20,8 @@ export interface Call {
   readonly dispatching?: (target: Target) => void | Promise<void>
   /**
    * Told what was used when a call ends without a result (the caller left, the deadline passed, the upstream broke off), so that such a
-   * call is paid for too. Called by the service, at most once a call, before the error is thrown.
+   * call is paid for too. Called by the service, or by a model whose upstream answered with nothing to hand on; at most once a call, before the
+   * error is thrown.
    */
   readonly spent?: (usage: Usage) => void
 }

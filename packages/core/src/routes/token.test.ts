@@ -359,9 +359,11 @@ describe('failures', () => {
     expect(statuses.filter((status) => status === 400)).toHaveLength(3)
   })
 
-  it('that cannot be counted are not allowed: 503', async () => {
-    const down = { ...memoryLimitStore(), take: async () => Promise.reject(new Error('redis.internal')) } as LimitStore
-    const url = await start({ limits: down })
+  it.each([
+    ['its store is down', async () => Promise.reject(new Error('redis.internal'))],
+    ['its store never answers', () => new Promise<never>(() => {})],
+  ])('that cannot be counted are not allowed: 503, when %s', async (_name, take) => {
+    const url = await start({ limits: { ...memoryLimitStore(), take } as LimitStore })
     const refused = await post(url, login)
     expect(refused).toMatchObject({ status: 503, body: { error: 'temporarily_unavailable' } })
     expect(refused.text).not.toContain('redis')
