@@ -152,20 +152,20 @@ export function makeGate({ settings, version, apiKey, jwtSecret, destination }: 
       ? []
       : [cache({ store: answers, ttlMs: settings.CACHE_TTL_SECONDS * 1000, ...options })]
   const predictOptions = { service, defaultModels: defaults.predict }
-  app.use('/inference', methodNotAllowed(['POST']), ...cached({ onHit: cachedInference }), inference({ service }))
-  app.use(
+  app.all('/inference', methodNotAllowed(['POST']), ...cached({ onHit: cachedInference }), inference({ service }))
+  app.all(
     '/v1/chat/completions',
     methodNotAllowed(['POST']),
     ...cached({ cacheable: isGreedy }),
     chatCompletions({ service }),
   )
-  app.use('/v1/embeddings', methodNotAllowed(['POST']), ...cached(), embeddings({ service }))
-  app.use('/v1/predict/batch', methodNotAllowed(['POST']), predictBatch(predictOptions))
-  app.use('/v1/predict', methodNotAllowed(['POST']), predict(predictOptions))
+  app.all('/v1/embeddings', methodNotAllowed(['POST']), ...cached(), embeddings({ service }))
+  app.all('/v1/predict/batch', methodNotAllowed(['POST']), predictBatch(predictOptions))
+  app.all('/v1/predict', methodNotAllowed(['POST']), predict(predictOptions))
   app.get('/v1/models', listModels({ service }))
   app.get('/v1/models/:name', modelDetails({ service }))
-  app.use(['/v1/models', '/v1/models/:name'], methodNotAllowed(['GET']))
-  app.use('/v1/users/me', methodNotAllowed(['GET']), usersMe())
+  app.all(['/v1/models', '/v1/models/:name'], methodNotAllowed(['GET']))
+  app.all('/v1/users/me', methodNotAllowed(['GET']), usersMe())
 
   app.use(notFound(), errorHandler())
   return { app, service, ready, draining, flush: () => log?.flush() }

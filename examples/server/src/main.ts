@@ -39,10 +39,12 @@ function start(): void {
 
 function greet(settings: Settings, apiKey: string, url: string): void {
   const defaults = defaultModels(settings)
-  const upstream = hasUpstream(settings) ? (settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1') : 'none'
+  const upstream = hasUpstream(settings)
+    ? `upstream: ${settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1'}`
+    : 'echo (for development)'
   const ownKey = settings.API_KEY !== undefined
   say(`Tollgate ${version} listens on ${url}`)
-  say(`  models     ${embeddedNames.join(', ')} (embedded); upstream: ${upstream}; default: ${defaults.generate}`)
+  say(`  models     language-id, iris (embedded); ${upstream}; default: ${defaults.generate ?? 'none'}`)
   say(
     ownKey
       ? '  API key    the one in API_KEY'

@@ -8,8 +8,8 @@ import { hasUpstream, isOpenAi, type Settings } from './settings.js'
 
 /** Which model answers a request that names none. */
 export interface DefaultModels {
-  readonly generate: string
-  readonly embed: string
+  readonly generate: string | undefined
+  readonly embed: string | undefined
   /** For `POST /v1/predict`, by the kind of input. */
   readonly predict: { readonly text: string; readonly features: string }
 }
@@ -22,10 +22,12 @@ export function defaultModels(settings: Settings): DefaultModels {
   const { MODEL_NAME: named, EMBEDDING_MODEL_NAME: embedding } = settings
   const upstream = hasUpstream(settings)
   const openAi = upstream && isOpenAi(settings.OPENAI_BASE_URL)
+  // OpenAI's models are known; those of an upstream of one's own are not, and without one there is the development model.
+  const fallback = (ofOpenAi: string) => (openAi ? ofOpenAi : upstream ? undefined : 'echo')
   const predicts = named === 'language-id' || named === 'iris'
   return {
-    generate: named !== undefined && !predicts ? named : openAi ? 'gpt-4o-mini' : 'echo',
-    embed: embedding ?? (openAi ? 'text-embedding-3-small' : 'echo'),
+    generate: named !== undefined && !predicts ? named : fallback('gpt-4o-mini'),
+    embed: embedding ?? fallback('text-embedding-3-small'),
     predict: { text: 'language-id', features: 'iris' },
   }
 }
@@ -41,7 +43,11 @@ export interface ServerModels {
 export function makeModels(settings: Settings): ServerModels {
   const tokenizer = gptTokenizer()
   const defaults = defaultModels(settings)
-  const embedded = [onnxProvider({ models: embeddedModels() }), echoProvider({ tokenizer })]
+  const embedded = [
+    onnxProvider({ models: embeddedModels() }),
+    // Nobody should get an echo where an answer was meant: it is there only while nothing better is.
+    ...(hasUpstream(settings) ? [] : [echoProvider({ tokenizer })]),
+  ]
   const upstream = hasUpstream(settings)
     ? [
         openAiCompatible({
@@ -54,7 +60,10 @@ export function makeModels(settings: Settings): ServerModels {
     : []
   const service = inferenceService({
     providers: [...embedded, ...upstream],
-    defaultModels: { generate: defaults.generate, embed: defaults.embed },
+    defaultModels: {
+      ...(defaults.generate === undefined ? {} : { generate: defaults.generate }),
+      ...(defaults.embed === undefined ? {} : { embed: defaults.embed }),
+    },
     timeoutMs: settings.REQUEST_TIMEOUT_SECONDS * 1000,
   })
   const loaded = async () => (await Promise.all(embedded.map((provider) => provider.list?.() ?? []))).flat()

@@ -162,6 +162,17 @@ describe('an upstream that fails is told, and the server stays well', () => {
     if (status === 429) expect(answer.headers.get('retry-after')).toBe('7')
   })
 
+  it('an answer that breaks off half way is billed for its prompt', async () => {
+    const { url, upstream, line } = await startGateway()
+    upstream.script('gpt-4o-mini', { resetAfter: 0 })
+    const answer = await post(`${url}/inference`, prompt)
+    expect(answer.status).toBe(502)
+    const logged = await line(answer.headers.get('x-request-id') ?? '')
+    expect(logged).toMatchObject({ usage_estimated: true, completion_tokens: 0 })
+    expect(logged['prompt_tokens']).toBeGreaterThan(0)
+    expect(logged['cost_usd']).toBeGreaterThan(0)
+  })
+
   it('nobody there', async () => {
     const gone = await openAiUpstream()
     await gone.close()

@@ -72,6 +72,23 @@ describe('the server', () => {
     expect(await summary.json()).toBeTypeOf('object')
   })
 
+  it('serves the development model only while there is nothing better', async () => {
+    const { url } = await startGateway()
+    const answer = await post(`${url}/v1/chat/completions`, {
+      model: 'echo',
+      messages: [{ role: 'user', content: 'Hi' }],
+    })
+    // The upstream was asked, and has been sent the name as it is.
+    expect(await answer.json()).not.toMatchObject({ choices: [{ message: { content: 'Hi' } }] })
+  })
+
+  it('answers at its paths and not below them', async () => {
+    const { url } = await startGate()
+    expect((await post(`${url}/v1/predict/anything`, { text: 'hello' })).status).toBe(404)
+    expect((await post(`${url}/v1/chat/completions/anything`, {})).status).toBe(404)
+    expect((await post(`${url}/inference/anything`, { prompt: 'hello' })).status).toBe(404)
+  })
+
   it('can keep its metrics to callers with a key', async () => {
     const { url } = await startGate({ METRICS_PUBLIC: 'false' })
     expect((await fetch(`${url}/metrics`)).status).toBe(401)

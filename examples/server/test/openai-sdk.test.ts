@@ -83,6 +83,20 @@ describe("OpenAI's own SDK, through the gate", () => {
     expect(final.choices[0]?.message.tool_calls).toMatchObject(expected)
   })
 
+  it('passes on what it has no word for: a call of a custom tool', async () => {
+    const { url, upstream } = await startGateway()
+    const called = { id: 'call_1', type: 'custom' as const, custom: { name: 'shell', input: 'ls' } }
+    await sdk(url).chat.completions.create({
+      model,
+      messages: [
+        ...messages,
+        { role: 'assistant', tool_calls: [called] },
+        { role: 'tool', tool_call_id: 'call_1', content: 'a' },
+      ],
+    })
+    expect(upstream.calls[0]?.body).toMatchObject({ messages: [{}, { tool_calls: [called] }, {}] })
+  })
+
   it('embeds: in base64, as the SDK asks by default, and in floats', async () => {
     const { url } = await startGateway()
     const input = ['one text', 'another']

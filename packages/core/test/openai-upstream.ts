@@ -122,6 +122,7 @@ export async function openAiUpstream(scripts: Readonly<Record<string, UpstreamSc
     else if (path === '/v1/embeddings') json(res, 200, embeddings(body, script))
     else if (path !== '/v1/chat/completions') json(res, 404, openAiError('Unknown path', 'invalid_request_error', null))
     else if (body['stream'] === true) await stream(res, body, script, progress)
+    else if (script.resetAfter === 0) cutShort(res, completion(body, script))
     else json(res, 200, completion(body, script))
   }
 
@@ -287,6 +288,13 @@ function embeddings(body: Record<string, unknown>, script: UpstreamScript): unkn
 export function embeddingOf(input: unknown, dimensions: number): Float32Array {
   const seed = JSON.stringify(input).length
   return Float32Array.from({ length: dimensions }, (_, index) => Math.fround(Math.sin(seed + index)))
+}
+
+/** The head and half of the body, then a reset. */
+function cutShort(res: ServerResponse, body: unknown): void {
+  const text = JSON.stringify(body)
+  res.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) })
+  res.write(text.slice(0, text.length / 2), () => res.socket?.resetAndDestroy())
 }
 
 function modelEntry(id: string): unknown {

@@ -27,7 +27,8 @@ export interface ClaimReading {
  * Whom verified claims stand for; `undefined` if they stand for nobody.
  *
  * - `any`: the tenant claim as it is; without one, a tenant of the subject's own within the issuer, `<iss>|<sub>`.
- * - `own`: never a tenant outside the issuer: `<iss>|<tenant claim, else sub>`.
+ * - `own`: never a tenant outside the issuer: `<iss>|<tenant claim>`, else `<iss>||<sub>`. (A claim may not begin with `|`, so that no user's
+ *   name can be another's tenant.)
  * - a list: the tenant claim, which must be in it.
  */
 export function identityOf(payload: JWTPayload, reading: ClaimReading): TokenIdentity | undefined {
@@ -50,7 +51,10 @@ export function identityOf(payload: JWTPayload, reading: ClaimReading): TokenIde
 }
 
 function tenantOf(issuer: string, tenants: ClaimReading['tenants'], claimed: string | undefined, subject: string) {
-  if (tenants === 'own') return `${issuer}|${claimed ?? subject}`
+  if (tenants === 'own') {
+    if (claimed === undefined) return `${issuer}||${subject}`
+    return claimed.startsWith('|') ? undefined : `${issuer}|${claimed}`
+  }
   if (tenants === 'any') return claimed ?? `${issuer}|${subject}`
   return claimed !== undefined && tenants.includes(claimed) ? claimed : undefined
 }

@@ -159,8 +159,11 @@ describe('tenants', () => {
     ])
     expect(await tenantOf(url, await sign({ claims: { tenant: 'acme' } }))).toBe('acme')
     expect(await tenantOf(url, await signOther({ tenant: 'acme' }))).toBe('https://partner.example|acme')
-    expect(await tenantOf(url, await signOther({}))).toBe('https://partner.example|ada')
-    expect(await tenantOf(url, await signOther({ tenant: null }))).toBe('https://partner.example|ada')
+    expect(await tenantOf(url, await signOther({}))).toBe('https://partner.example||ada')
+    // A user's name is no tenant's, and a claim cannot make it one.
+    expect(await tenantOf(url, await signOther({ tenant: 'ada' }))).toBe('https://partner.example|ada')
+    expect(await tenantOf(url, await signOther({ tenant: '|ada' }))).toBe(401)
+    expect(await tenantOf(url, await signOther({ tenant: null }))).toBe('https://partner.example||ada')
     expect(await tenantOf(url, await signOther({ tenant: { acme: true } }))).toBe(401)
     expect(await tenantOf(url, await signOther({ tenant: `${issuer}|ada` }))).toBe(
       `https://partner.example|${issuer}|ada`,

@@ -40,7 +40,7 @@ export interface JwtIssuerOptions {
   readonly typ?: string
   /**
    * Which tenants this issuer may speak for. `any`: its tenant claim is taken as it is (without one, `<iss>|<sub>`). `own`: never outside
-   * itself, `<iss>|<tenant claim, else sub>`. A list: the tenant claim must be in it. Default `any` for a single issuer; with several, say.
+   * itself, `<iss>|<tenant claim>`, else `<iss>||<sub>`. A list: the tenant claim must be in it. Default `any` for a single issuer; with several, say.
    */
   readonly tenants?: 'any' | 'own' | readonly string[]
   /** Names of the claims. Default `tenant`, `tier`, and `scope`, `scopes` or `scp`, whichever is there. */

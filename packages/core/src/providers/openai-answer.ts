@@ -9,14 +9,22 @@ const maxErrorBytes = 65_536
 /**
  * The JSON of a successful answer, with its bytes.
  *
+ * @param cut called when a successful answer breaks off half way
  * @throws TollgateError for any status but 2xx, an `error` in a 200, another content type, and what is not JSON
  */
 export async function jsonAnswer(
   upstream: Upstream,
   response: UpstreamResponse,
+  cut: () => void = () => {},
 ): Promise<{ bytes: Buffer; json: object }> {
   await requireSuccess(upstream, response, isJson, 'JSON')
-  const bytes = await response.bytes()
+  let bytes: Buffer
+  try {
+    bytes = await response.bytes()
+  } catch (error) {
+    cut()
+    throw error
+  }
   const json = parsed(bytes.toString('utf8'))
   if (typeof json !== 'object' || json === null) {
     throw new TollgateError(

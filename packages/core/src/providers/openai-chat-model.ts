@@ -4,12 +4,12 @@ import type { GenerateInput, Part } from '../inference/task.js'
 import type { Tokenizer } from '../tokenizer.js'
 import { noUsage, type Usage } from '../usage.js'
 import { type OpenAiUsage, usageFromOpenAi } from '../wire/openai-usage.js'
-import { countPrompt } from './count-tokens.js'
+import { countPrompt, countTexts, estimator } from './count-tokens.js'
 import type { Upstream } from './http-kit.js'
 import { isEventStream, jsonAnswer, requireSuccess } from './openai-answer.js'
 import { chatBody, fromChatAnswer, type MaxTokensField, writtenInChoices } from './openai-chat.js'
 import { chatWatch } from './openai-chat-watch.js'
-import { paid } from './paid-answer.js'
+import { cutAnswer, paid } from './paid-answer.js'
 import { requestJson } from './request-json.js'
 import { eventSplitter, parseEvents, withoutMark } from './sse-decoder.js'
 
@@ -24,6 +24,11 @@ export interface ChatModelOptions {
 /** A model behind `POST /chat/completions`. */
 export function chatModel(options: ChatModelOptions): Model<'generate'> {
   const { upstream, id, tokenizer, maxTokensField } = options
+  const inputUsage = (input: GenerateInput): Usage => ({
+    inputTokens: countPrompt(input, tokenizer),
+    outputTokens: 0,
+    estimated: true,
+  })
   return {
     task: 'generate',
     provider: upstream.name,
@@ -31,10 +36,15 @@ export function chatModel(options: ChatModelOptions): Model<'generate'> {
     async run(input, call) {
       const body = requestJson(chatBody(input, id, false, maxTokensField))
       const request = { method: 'POST', path: '/chat/completions', accept: 'application/json', body } as const
-      const { bytes, json } = await jsonAnswer(upstream, await upstream.send(request, call))
+      const response = await upstream.send(request, call)
+      const { bytes, json } = await jsonAnswer(
+        upstream,
+        response,
+        cutAnswer(call, () => inputUsage(input)),
+      )
       const usage = usageFromOpenAi((json as { usage?: OpenAiUsage | null }).usage) ?? {
         inputTokens: countPrompt(input, tokenizer),
-        outputTokens: writtenInChoices(json).reduce((tokens, text) => tokens + tokenizer.count(text), 0),
+        outputTokens: countTexts(writtenInChoices(json), tokenizer),
         estimated: true,
       }
       const output = paid(call, usage, () => fromChatAnswer(upstream.name, json))
@@ -42,7 +52,7 @@ export function chatModel(options: ChatModelOptions): Model<'generate'> {
       return { output: { ...output, native: { dialect: 'openai-chat', bytes } }, usage }
     },
     stream: (input, call) => chatStream(options, input, call),
-    inputUsage: (input) => ({ inputTokens: countPrompt(input, tokenizer), outputTokens: 0, estimated: true }),
+    inputUsage,
   }
 }
 
@@ -56,11 +66,9 @@ function chatStream(options: ChatModelOptions, input: GenerateInput, call: Call)
   const usageSoFar = (): Usage => {
     if (watch.usage !== undefined) return watch.usage
     if (!charged) return noUsage
-    return {
-      inputTokens: countPrompt(input, tokenizer),
-      outputTokens: tokenizer.count(watch.written()),
-      estimated: true,
-    }
+    const { text, length } = watch.written()
+    const outputTokens = text === '' ? 0 : Math.ceil((estimator(tokenizer).count(text) / text.length) * length)
+    return { inputTokens: countPrompt(input, tokenizer), outputTokens, estimated: true }
   }
 
   async function* parts(): AsyncGenerator<Part<'generate'>> {

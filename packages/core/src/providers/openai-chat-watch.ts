@@ -20,8 +20,8 @@ export interface ChatWatch {
   readonly finishReason: FinishReason
   /** The upstream's own count, if it has come. */
   readonly usage: Usage | undefined
-  /** All that the model has written so far, for counting. */
-  written(): string
+  /** What the model has written so far, for counting: its beginning, and how long all of it is. */
+  written(): { readonly text: string; readonly length: number }
 }
 
 /** What is read of an event. Everything in it is the upstream's word, so nothing is taken for granted. */
@@ -46,6 +46,9 @@ const worthParsing = /"(?:error|usage|finish_reason)"\s*:\s*[^n\s]|\[DONE\]/
 /** Relayed events are kept until there are so many bytes of them; then what was written is taken out, and they are let go. */
 const backlogBytes = 32_768
 
+/** So much of what was written is kept; of the rest only its length. */
+const keptCharacters = 262_144
+
 /**
  * @param choices how many answers were asked for
  * @param dropUsage is the usage event ours alone, because the caller did not ask for it?
@@ -56,6 +59,11 @@ export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolea
   let reason: FinishReason = 'stop'
   const finished = new Set<unknown>()
   let text = ''
+  let length = 0
+  const write = (piece: string) => {
+    length += piece.length
+    if (text.length < keptCharacters) text += piece.slice(0, keptCharacters - text.length)
+  }
   // Latin-1, a character for a byte: halves the memory, and regular expressions and `indexOf` need no decoding.
   let backlog = ''
 
@@ -86,7 +94,7 @@ export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolea
     backlog = ''
     for (const { data } of parseEvents(bytes)) {
       const chunk = parseChunk(data)
-      if (chunk !== undefined) text += writtenIn(chunk)
+      if (chunk !== undefined) write(writtenIn(chunk))
     }
   }
 
@@ -103,7 +111,7 @@ export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolea
         let wanted = true
         for (const { data, event } of parseEvents(bytes)) {
           const chunk = learn(data, event)
-          if (chunk !== undefined) text += writtenIn(chunk)
+          if (chunk !== undefined) write(writtenIn(chunk))
           wanted = chunk !== undefined && !(dropUsage && isUsageEvent(chunk))
         }
         if (wanted) relayed.push(bytes)
@@ -117,7 +125,7 @@ export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolea
       for (const { data, event } of parseEvents(whole)) {
         const chunk = learn(data, event)
         if (chunk === undefined) break
-        text += writtenIn(chunk)
+        write(writtenIn(chunk))
         chunks.push(...chunksOf(chunk))
       }
       return chunks
@@ -136,7 +144,7 @@ export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolea
     },
     written() {
       if (backlog !== '') collapse()
-      return text
+      return { text, length }
     },
   }
 }

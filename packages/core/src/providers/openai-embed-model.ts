@@ -3,10 +3,10 @@ import type { Model } from '../inference/model.js'
 import type { EmbedInput } from '../inference/task.js'
 import type { Tokenizer } from '../tokenizer.js'
 import { type OpenAiUsage, usageFromOpenAi } from '../wire/openai-usage.js'
-import { countInputs } from './count-tokens.js'
+import { countInputs, estimator } from './count-tokens.js'
 import type { Upstream } from './http-kit.js'
 import { jsonAnswer } from './openai-answer.js'
-import { paid } from './paid-answer.js'
+import { cutAnswer, paid } from './paid-answer.js'
 import { requestJson } from './request-json.js'
 
 export interface EmbedModelOptions {
@@ -18,7 +18,7 @@ export interface EmbedModelOptions {
 /** A model behind `POST /embeddings`. */
 export function embedModel({ upstream, id, tokenizer }: EmbedModelOptions): Model<'embed'> {
   const estimate = (input: EmbedInput) => ({
-    inputTokens: countInputs(input, tokenizer),
+    inputTokens: countInputs(input, estimator(tokenizer)),
     outputTokens: 0,
     estimated: true,
   })
@@ -29,7 +29,12 @@ export function embedModel({ upstream, id, tokenizer }: EmbedModelOptions): Mode
     async run(input, call) {
       const body = requestJson(embedBody(input, id))
       const request = { method: 'POST', path: '/embeddings', accept: 'application/json', body } as const
-      const { bytes, json } = await jsonAnswer(upstream, await upstream.send(request, call))
+      const response = await upstream.send(request, call)
+      const { bytes, json } = await jsonAnswer(
+        upstream,
+        response,
+        cutAnswer(call, () => estimate(input)),
+      )
       const usage = usageFromOpenAi((json as { usage?: OpenAiUsage | null }).usage) ?? estimate(input)
       const encoded = paid(call, usage, () => encodedVectors(upstream.name, json, input.inputs.length))
       const output = {

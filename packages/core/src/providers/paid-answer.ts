@@ -13,3 +13,13 @@ export function paid<Output>(call: Call, usage: Usage, read: () => Output): Outp
     throw error
   }
 }
+
+/**
+ * For an answer that breaks off after the upstream had begun it: the input is paid for, whatever became of the rest. That the caller left
+ * is the service's to tell.
+ */
+export function cutAnswer(call: Call, inputUsage: () => Usage): () => void {
+  return () => {
+    if (!call.signal.aborted) call.spent?.(inputUsage())
+  }
+}

@@ -1,4 +1,4 @@
-import type { ContentPart, FinishReason, GenerateInput, Message, Part, Result } from '../inference/task.js'
+import type { ContentPart, FinishReason, GenerateInput, Message, Part, Result, ToolCall } from '../inference/task.js'
 import type {
   ChatChunk,
   ChatContentPart,
@@ -6,6 +6,8 @@ import type {
   ChatMessage,
   ChatRequest,
   ChatResponse,
+  ChatToolCall,
+  OtherToolCall,
 } from '../wire/openai-chat.js'
 import { usageToOpenAi } from '../wire/openai-usage.js'
 
@@ -42,13 +44,20 @@ function toMessage({ role, content, name, tool_calls, tool_call_id }: ChatMessag
     ...(tool_calls === undefined
       ? {}
       : {
-          toolCalls: tool_calls.map((call) => ({
-            id: call.id,
-            name: call.function.name,
-            arguments: call.function.arguments,
-          })),
+          toolCalls: tool_calls.map(toToolCall),
         }),
   }
+}
+
+function toToolCall(call: ChatToolCall | OtherToolCall): ToolCall {
+  if (isFunctionCall(call)) return { id: call.id, name: call.function.name, arguments: call.function.arguments }
+  // A tool of another kind has its words under its own name: `custom: { name, input }`.
+  const own = call[call.type] as { name?: unknown; input?: unknown } | undefined
+  return { id: call.id, name: String(own?.name ?? call.type), arguments: String(own?.input ?? '') }
+}
+
+function isFunctionCall(call: ChatToolCall | OtherToolCall): call is ChatToolCall {
+  return call.type === 'function'
 }
 
 function toPart(part: ChatContentPart): ContentPart {

@@ -6,7 +6,7 @@ export interface ChatMessage {
   role: 'system' | 'developer' | 'user' | 'assistant' | 'tool' | 'function'
   content?: string | ChatContentPart[] | null | undefined
   name?: string | undefined
-  tool_calls?: ChatToolCall[] | undefined
+  tool_calls?: Array<ChatToolCall | OtherToolCall> | undefined
   tool_call_id?: string | undefined
   [unknown: string]: unknown
 }
@@ -22,6 +22,13 @@ export interface ChatToolCall {
   id: string
   type: 'function'
   function: { name: string; arguments: string }
+}
+
+/** A call of a tool that is no function (`custom`, for one); passes untouched. */
+export interface OtherToolCall {
+  id: string
+  type: string
+  [unknown: string]: unknown
 }
 
 /** `POST /v1/chat/completions`. Fields that are not named here pass untouched to an upstream that speaks this API. */
@@ -52,11 +59,16 @@ const toolCall = z.looseObject({
   function: z.looseObject({ name: z.string(), arguments: z.string() }),
 })
 
+const otherToolCall = z.looseObject({
+  id: z.string(),
+  type: z.string().refine((type) => type !== 'function', { error: 'a call of a function needs `function`' }),
+})
+
 const message = z.looseObject({
   role: z.enum(['system', 'developer', 'user', 'assistant', 'tool', 'function']),
   content: z.union([z.string(), z.array(contentPart)]).nullish(),
   name: z.string().optional(),
-  tool_calls: z.array(toolCall).optional(),
+  tool_calls: z.array(z.union([toolCall, otherToolCall])).optional(),
   tool_call_id: z.string().optional(),
 })
 
