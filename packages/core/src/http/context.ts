@@ -111,37 +111,57 @@ export function abortRequest(context: RequestContext, reason: unknown): void {
 function createContext(req: IncomingMessage, res: ServerResponse): RequestContext {
   const given = req.headers['x-request-id']
   const id = typeof given === 'string' && wellFormedId.test(given) ? given : randomUUID()
-  let controller: AbortController | undefined
-  const control = (): AbortController => {
-    if (controller !== undefined) return controller
-    const made = new AbortController()
-    controller = made
-    onClose(req, res, (end) => {
-      if (end.aborted) made.abort(new TollgateError('client_closed', 'The caller left before the answer was complete.'))
-    })
-    return made
-  }
-  const context: Abortable = {
-    id,
-    startedAt: performance.now(),
-    get signal() {
-      return control().signal
-    },
-    principal: undefined,
-    deadline: undefined,
-    dialect: undefined,
-    route: undefined,
-    target: undefined,
-    usage: undefined,
-    upstreamMs: undefined,
-    costNanoUsd: undefined,
-    cache: undefined,
-    maxBodyBytes: undefined,
-    log: undefined,
-    error: undefined,
-    [abortKey]: (reason) => control().abort(reason),
-  }
+  const context = new Context(id, req, res)
   ;(req as Carrier)[contextKey] = context
   if (!res.headersSent) res.setHeader('x-request-id', id)
   return context
+}
+
+/**
+ * A class, though factories are the habit here: a getter in an object literal gives every request a hidden class of its own, which costs
+ * V8 its inline caches and keeps each request alive until the next full collection. On a prototype the getter is shared.
+ */
+class Context implements Abortable {
+  readonly id: string
+  readonly startedAt = performance.now()
+  principal: RequestContext['principal'] = undefined
+  deadline: RequestContext['deadline'] = undefined
+  dialect: RequestContext['dialect'] = undefined
+  route: RequestContext['route'] = undefined
+  target: RequestContext['target'] = undefined
+  usage: RequestContext['usage'] = undefined
+  upstreamMs: RequestContext['upstreamMs'] = undefined
+  costNanoUsd: RequestContext['costNanoUsd'] = undefined
+  cache: RequestContext['cache'] = undefined
+  maxBodyBytes: RequestContext['maxBodyBytes'] = undefined
+  log: RequestContext['log'] = undefined
+  error: RequestContext['error'] = undefined
+  readonly #req: IncomingMessage
+  readonly #res: ServerResponse
+  #controller: AbortController | undefined = undefined
+
+  constructor(id: string, req: IncomingMessage, res: ServerResponse) {
+    this.id = id
+    this.#req = req
+    this.#res = res
+  }
+
+  get signal(): AbortSignal {
+    return this.#control().signal
+  }
+
+  [abortKey](reason: unknown): void {
+    this.#control().abort(reason)
+  }
+
+  #control(): AbortController {
+    if (this.#controller !== undefined) return this.#controller
+    const controller = new AbortController()
+    this.#controller = controller
+    onClose(this.#req, this.#res, ({ aborted }) => {
+      if (!aborted) return
+      controller.abort(new TollgateError('client_closed', 'The caller left before the answer was complete.'))
+    })
+    return controller
+  }
 }

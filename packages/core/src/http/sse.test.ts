@@ -63,7 +63,7 @@ it('slows the source to the reader, and lets go when the reader leaves', async (
       endpoint('floods', async (_context, _req, res) => {
         const stream = openEventStream(res)
         const event = `data: ${'x'.repeat(64 * 1024)}\n\n`
-        while (stream.open && sent < 10_000) {
+        while (stream.isOpen() && sent < 10_000) {
           sent += 1
           await stream.send(event)
         }

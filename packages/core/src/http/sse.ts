@@ -7,10 +7,10 @@ export interface EventStream {
    * drained (or closed): await it before the next, so that a slow reader slows the source.
    */
   send(event: string | Uint8Array): undefined | Promise<void>
-  /** Ends the response. */
-  end(): void
+  /** Ends the response, with a last event if there is one. */
+  end(event?: string | Uint8Array): void
   /** False once the reader has gone or the stream has ended. */
-  readonly open: boolean
+  isOpen(): boolean
 }
 
 /** Headers of an event stream that proxies and compressors leave alone. */
@@ -41,17 +41,15 @@ export function openEventStream(res: ServerResponse, options: EventStreamOptions
   const stop = () => clearInterval(timer)
   res.once('close', stop)
   return {
-    get open() {
-      return isOpen()
-    },
+    isOpen,
     send(event) {
       if (!isOpen()) return undefined
       timer?.refresh()
       return write(res, event) ? undefined : drained(res)
     },
-    end() {
+    end(event) {
       stop()
-      if (isOpen()) res.end()
+      if (isOpen()) res.end(event)
     },
   }
 }

@@ -64,7 +64,8 @@ function chatStream(options: ChatModelOptions, input: GenerateInput, call: Call)
   let charged = false
 
   const usageSoFar = (): Usage => {
-    if (watch.usage !== undefined) return watch.usage
+    const reported = watch.usage()
+    if (reported !== undefined) return reported
     if (!charged) return noUsage
     const { text, length } = watch.written()
     const outputTokens = text === '' ? 0 : Math.ceil((estimator(tokenizer).count(text) / text.length) * length)
@@ -98,13 +99,13 @@ function chatStream(options: ChatModelOptions, input: GenerateInput, call: Call)
           const bytes = watch.relay(whole)
           if (bytes !== undefined) yield { type: 'native', dialect: native.dialect, bytes }
         }
-        if (watch.done) break
+        if (watch.isDone()) break
       }
-      if (!watch.complete && !endsInDone(splitter.rest())) {
+      if (!watch.isComplete() && !endsInDone(splitter.rest())) {
         throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} ended the stream before its end.`)
       }
       response.release()
-      yield { type: 'end', finishReason: watch.finishReason, usage: usageSoFar() }
+      yield { type: 'end', finishReason: watch.finishReason(), usage: usageSoFar() }
     } finally {
       response.destroy()
     }

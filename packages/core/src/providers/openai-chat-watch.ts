@@ -14,12 +14,12 @@ export interface ChatWatch {
   /** The same events in our own words. */
   decode(whole: Buffer): GenerateChunk[]
   /** `[DONE]` has come. */
-  readonly done: boolean
+  isDone(): boolean
   /** Every choice has said why it ended, or `[DONE]` has come: nothing is missing. */
-  readonly complete: boolean
-  readonly finishReason: FinishReason
+  isComplete(): boolean
+  finishReason(): FinishReason
   /** The upstream's own count, if it has come. */
-  readonly usage: Usage | undefined
+  usage(): Usage | undefined
   /** What the model has written so far, for counting: its beginning, and how long all of it is. */
   written(): { readonly text: string; readonly length: number }
 }
@@ -130,18 +130,10 @@ export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolea
       }
       return chunks
     },
-    get done() {
-      return done
-    },
-    get complete() {
-      return done || finished.size >= choices
-    },
-    get finishReason() {
-      return reason
-    },
-    get usage() {
-      return usage
-    },
+    isDone: () => done,
+    isComplete: () => done || finished.size >= choices,
+    finishReason: () => reason,
+    usage: () => usage,
     written() {
       if (backlog !== '') collapse()
       return { text, length }

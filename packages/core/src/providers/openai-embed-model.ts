@@ -1,6 +1,6 @@
 import { TollgateError } from '../errors.js'
 import type { Model } from '../inference/model.js'
-import type { EmbedInput } from '../inference/task.js'
+import type { EmbedInput, EmbedOutput } from '../inference/task.js'
 import type { Tokenizer } from '../tokenizer.js'
 import { type OpenAiUsage, usageFromOpenAi } from '../wire/openai-usage.js'
 import { countInputs, estimator } from './count-tokens.js'
@@ -37,23 +37,31 @@ export function embedModel({ upstream, id, tokenizer }: EmbedModelOptions): Mode
       )
       const usage = usageFromOpenAi((json as { usage?: OpenAiUsage | null }).usage) ?? estimate(input)
       const encoded = paid(call, usage, () => encodedVectors(upstream.name, json, input.inputs.length))
-      const output = {
-        // Most callers take the bytes as they are: nothing is decoded unless somebody looks.
-        get vectors() {
-          return encoded.map((vector) => decodeVector(upstream.name, vector))
-        },
-      }
       const wanted = input.native?.body['encoding_format'] === 'base64' ? 'string' : 'object'
-      if (input.native === undefined || !encoded.every((vector) => typeof vector === wanted)) return { output, usage }
-      return {
-        output: Object.defineProperty(output, 'native', {
-          value: { dialect: input.native.dialect, bytes },
-          enumerable: true,
-        }),
-        usage,
-      }
+      const relayed = input.native !== undefined && encoded.every((vector) => typeof vector === wanted)
+      return { output: new Embeddings(upstream.name, encoded, relayed ? bytes : undefined), usage }
     },
     inputUsage: estimate,
+  }
+}
+
+/**
+ * Most callers take the bytes as they are: nothing is decoded unless somebody looks. (A class, so that the getter is shared: one in an object
+ * literal makes a hidden class for every answer.)
+ */
+class Embeddings implements EmbedOutput {
+  declare readonly native?: NonNullable<EmbedOutput['native']>
+  readonly #upstream: string
+  readonly #encoded: readonly EncodedVector[]
+
+  constructor(upstream: string, encoded: readonly EncodedVector[], bytes: Buffer | undefined) {
+    this.#upstream = upstream
+    this.#encoded = encoded
+    if (bytes !== undefined) this.native = { dialect: 'openai-embeddings', bytes }
+  }
+
+  get vectors(): ReadonlyArray<Float32Array> {
+    return this.#encoded.map((vector) => decodeVector(this.#upstream, vector))
   }
 }
 

@@ -80,8 +80,7 @@ async function sendStream(
     const bytes = part.type === 'native' ? part.bytes : chunks(part)
     const drained = bytes.length === 0 ? undefined : events.send(bytes)
     if (drained !== undefined) await drained
-    if (!events.open) throw new TollgateError('client_closed', 'The caller left before the answer was complete.')
+    if (!events.isOpen()) throw new TollgateError('client_closed', 'The caller left before the answer was complete.')
   }
-  events.send(done)
-  events.end()
+  events.end(done)
 }

@@ -11,26 +11,40 @@ import type {
 } from '../wire/openai-chat.js'
 import { usageToOpenAi } from '../wire/openai-usage.js'
 
-/**
- * A chat request as a model's input. The messages are put into our words only if a model looks at them: those that speak OpenAI's API
- * take `native`, the caller's own body.
- */
+/** A chat request as a model's input. */
 export function toGenerateInput(body: ChatRequest, raw: Readonly<Record<string, unknown>>): GenerateInput {
-  const maxOutputTokens = body.max_completion_tokens ?? body.max_tokens
-  let messages: readonly Message[] | undefined
-  return {
-    get messages() {
-      messages ??= body.messages.map(toMessage)
-      return messages
-    },
-    ...(typeof maxOutputTokens === 'number' ? { maxOutputTokens } : {}),
-    ...(typeof body.temperature === 'number' ? { temperature: body.temperature } : {}),
-    ...(typeof body.top_p === 'number' ? { topP: body.top_p } : {}),
-    ...(body.stop === null || body.stop === undefined
-      ? {}
-      : { stop: typeof body.stop === 'string' ? [body.stop] : body.stop }),
-    ...(typeof body.seed === 'number' ? { seed: body.seed } : {}),
-    native: { dialect: 'openai-chat', body: raw },
+  return new ChatInput(body, raw)
+}
+
+/**
+ * The messages are put into our words only if a model looks at them: those that speak OpenAI's API take `native`, the caller's own body.
+ * A class, so that the getter is shared: one in an object literal makes a hidden class for every request.
+ */
+class ChatInput implements GenerateInput {
+  declare readonly maxOutputTokens?: number
+  declare readonly temperature?: number
+  declare readonly topP?: number
+  declare readonly stop?: readonly string[]
+  declare readonly seed?: number
+  readonly native: NonNullable<GenerateInput['native']>
+  readonly #body: ChatRequest
+  #messages: readonly Message[] | undefined = undefined
+
+  constructor(body: ChatRequest, raw: Readonly<Record<string, unknown>>) {
+    const maxOutputTokens = body.max_completion_tokens ?? body.max_tokens
+    if (typeof maxOutputTokens === 'number') this.maxOutputTokens = maxOutputTokens
+    if (typeof body.temperature === 'number') this.temperature = body.temperature
+    if (typeof body.top_p === 'number') this.topP = body.top_p
+    if (typeof body.stop === 'string') this.stop = [body.stop]
+    else if (Array.isArray(body.stop)) this.stop = body.stop
+    if (typeof body.seed === 'number') this.seed = body.seed
+    this.native = { dialect: 'openai-chat', body: raw }
+    this.#body = body
+  }
+
+  get messages(): readonly Message[] {
+    this.#messages ??= this.#body.messages.map(toMessage)
+    return this.#messages
   }
 }
 
