@@ -1,7 +1,8 @@
 // Packs every published package and checks the tarball as an installer gets it: publint (the manifest against the files) and
-// are-the-types-wrong (the declarations against every way of importing).
+// are-the-types-wrong (the declarations against every way of importing). Then core and the client are installed into an empty project, where
+// every subpath of core must load with nothing but what its manifest names.
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -9,6 +10,18 @@ const folder = mkdtempSync(join(tmpdir(), 'tollgate-pack-'))
 const packages = readdirSync('packages')
   .map((name) => join('packages', name))
   .filter((path) => JSON.parse(readFileSync(join(path, 'package.json'), 'utf8')).private !== true)
+
+const loadEverySubpath = `
+import { readdirSync } from 'node:fs'
+const dist = new URL('./node_modules/@tollgate/core/dist/', import.meta.url)
+const subpaths = readdirSync(dist, { recursive: true }).filter((path) => path.endsWith('.js')).map((path) => path.slice(0, -3))
+for (const subpath of subpaths) await import('@tollgate/core/' + subpath)
+await import('@tollgate/core')
+await import('@tollgate/client')
+const deep = await import('@tollgate/core/dist/errors.js').then(() => 'open', ({ code }) => code)
+if (subpaths.length < 50 || deep !== 'ERR_MODULE_NOT_FOUND') throw new Error(subpaths.length + ' subpaths; dist is ' + deep)
+console.log(subpaths.length + ' subpaths of core load in an empty project')
+`
 
 let failures = 0
 const run = (command, ...args) => {
@@ -25,6 +38,22 @@ try {
     // ESM only, by decision: `require()` of an ES module works in every Node that the packages support.
     run('attw', tarball, '--profile', 'esm-only')
   }
+  const project = join(folder, 'project')
+  mkdirSync(project)
+  writeFileSync(join(project, 'package.json'), '{ "private": true, "type": "module" }')
+  writeFileSync(join(project, 'load.js'), loadEverySubpath)
+  const tarballs = readdirSync(folder).filter((name) => /-(core|client)-.*\.tgz$/.test(name))
+  run(
+    'npm',
+    'install',
+    '--prefix',
+    project,
+    '--no-audit',
+    '--no-fund',
+    '--loglevel=error',
+    ...tarballs.map((name) => join(folder, name)),
+  )
+  run('node', join(project, 'load.js'))
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }
