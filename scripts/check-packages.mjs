@@ -1,10 +1,19 @@
 // Packs every published package and checks the tarball as an installer gets it: publint (the manifest against the files) and
-// are-the-types-wrong (the declarations against every way of importing). Then core and the client are installed into an empty project, where
-// every subpath of core must load with nothing but what its manifest names.
+// are-the-types-wrong (the declarations against every way of importing). Then core and the client are unpacked into an empty project, where
+// every subpath of core must load with nothing beside it but what its manifest names.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 
 const folder = mkdtempSync(join(tmpdir(), 'tollgate-pack-'))
 const packages = readdirSync('packages')
@@ -12,7 +21,7 @@ const packages = readdirSync('packages')
   .filter((path) => JSON.parse(readFileSync(join(path, 'package.json'), 'utf8')).private !== true)
 
 const loadEverySubpath = `
-import { readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 const dist = new URL('./node_modules/@tollgate/core/dist/', import.meta.url)
 const subpaths = readdirSync(dist, { recursive: true }).filter((path) => path.endsWith('.js')).map((path) => path.slice(0, -3))
 for (const subpath of subpaths) await import('@tollgate/core/' + subpath)
@@ -25,7 +34,7 @@ console.log(subpaths.length + ' subpaths of core load in an empty project')
 
 let failures = 0
 const run = (command, ...args) => {
-  const { status } = spawnSync(command, args, { stdio: 'inherit' })
+  const { status } = spawnSync(command, args, { stdio: 'inherit', timeout: 120_000 })
   if (status !== 0) failures += 1
 }
 try {
@@ -42,17 +51,18 @@ try {
   mkdirSync(project)
   writeFileSync(join(project, 'package.json'), '{ "private": true, "type": "module" }')
   writeFileSync(join(project, 'load.js'), loadEverySubpath)
-  const tarballs = readdirSync(folder).filter((name) => /-(core|client)-.*\.tgz$/.test(name))
-  run(
-    'npm',
-    'install',
-    '--prefix',
-    project,
-    '--no-audit',
-    '--no-fund',
-    '--loglevel=error',
-    ...tarballs.map((name) => join(folder, name)),
-  )
+  for (const name of ['core', 'client']) {
+    const installed = join(project, 'node_modules/@tollgate', name)
+    mkdirSync(installed, { recursive: true })
+    const tarball = readdirSync(folder).find((file) => file.startsWith(`tollgate-${name}-`))
+    run('tar', '-xzf', join(folder, tarball), '-C', installed, '--strip-components=1')
+    const { dependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
+    for (const dependency of Object.keys(dependencies)) {
+      const link = join(project, 'node_modules', dependency)
+      mkdirSync(dirname(link), { recursive: true })
+      if (!existsSync(link)) symlinkSync(resolve('packages', name, 'node_modules', dependency), link)
+    }
+  }
   run('node', join(project, 'load.js'))
 } finally {
   rmSync(folder, { recursive: true, force: true })
