@@ -64,7 +64,14 @@ function endOnSignals(server: Server, gate: Gate, settings: Settings): void {
     server.closeAllConnections()
     // Every request hears first that its caller is gone, so that what was sent upstream is billed and logged; then the upstreams are closed.
     await gate.draining.idle(1000)
-    await gate.service.close()
+    try {
+      await gate.service.close()
+    } catch (error) {
+      // A model still computes. Ending the process from within would abort it in native code: a clean kill is the better end.
+      process.stderr.write(`Closing the models failed: ${error instanceof Error ? error.message : String(error)}\n`)
+      gate.flush()
+      process.kill(process.pid, 'SIGKILL')
+    }
     gate.flush()
     process.exit(exitCode)
   }

@@ -7,7 +7,7 @@ import { contextOf, type RequestContext } from './context.js'
 export type Next = (error?: unknown) => void
 
 /**
- * The one shape of everything in this library: Express 4 and 5, Connect, plain node:http, Fastify through middie, Nest.
+ * The one shape of everything in this library: Express 4 and 5, Connect, plain node:http, and whatever else takes Connect's middlewares.
  * Only what `node:http` itself puts on `req` and `res` is used.
  */
 export type Handler = (req: IncomingMessage, res: ServerResponse, next: Next) => void
