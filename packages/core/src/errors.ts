@@ -34,6 +34,7 @@ export const errorCatalogue = {
   budget_exceeded: { status: 402, type: 'insufficient_quota', title: 'Budget exceeded', retryable: false },
   forbidden: { status: 403, type: 'permission_error', title: 'Forbidden', retryable: false },
   insufficient_scope: { status: 403, type: 'permission_error', title: 'Insufficient scope', retryable: false },
+  model_not_allowed: { status: 403, type: 'permission_error', title: 'Model not allowed', retryable: false },
   not_found: { status: 404, type: 'invalid_request_error', title: 'Not found', retryable: false },
   model_not_found: { status: 404, type: 'invalid_request_error', title: 'Model not found', retryable: false },
   method_not_allowed: { status: 405, type: 'invalid_request_error', title: 'Method not allowed', retryable: false },

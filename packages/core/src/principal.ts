@@ -7,6 +7,8 @@ export interface Principal {
   readonly tenant: string
   /** The user or service within the tenant. */
   readonly subject: string
+  /** The part of the tenant that the subject belongs to. */
+  readonly team?: string
   /** How the caller proved it. */
   readonly method: 'api-key' | 'jwt' | (string & {})
   /** Public id of the API key, never the key. */
@@ -14,6 +16,8 @@ export interface Principal {
   /** Name of the plan that decides limits: `free`, `pro`, `enterprise` or your own. */
   readonly tier?: string
   readonly scopes: readonly string[]
+  /** Lists of models, the key's own and its tenant's: one that is used must be in each. Without it, all. See `mayUseModel`. */
+  readonly models?: ReadonlyArray<readonly string[]>
   /** When the proof ends, in milliseconds since the epoch. */
   readonly expiresAt?: number
 }

@@ -102,6 +102,15 @@ export function checkTrustProxy(trustProxy: unknown): asserts trustProxy is Trus
   )
 }
 
+/**
+ * Is an address of {@link clientAddress} in the list of addresses and networks? Lists are read once.
+ *
+ * @throws TollgateError `config_invalid` for an entry that is neither
+ */
+export function isInNetworks(address: string, list: readonly string[]): boolean {
+  return list.length > 0 && trustOf(list)(address, 0)
+}
+
 type Trust = (address: string, hop: number) => boolean
 
 interface Network {
@@ -150,7 +159,7 @@ function trustNetworks(list: readonly string[]): Trust {
 
 function compileNetworks(list: readonly unknown[]): Network[] {
   return list.flatMap((entry) => {
-    if (typeof entry !== 'string') throw configInvalid('trustProxy: every entry of the list must be a string.')
+    if (typeof entry !== 'string') throw configInvalid('every entry of the list must be a string.')
     const names = Object.hasOwn(namedNetworks, entry) ? namedNetworks[entry] : undefined
     return (names ?? [entry]).map(compileNetwork)
   })
@@ -164,7 +173,7 @@ function compileNetwork(text: string): Network {
   const bits = length === undefined ? most : /^\d{1,3}$/.test(length) ? Number(length) : -1
   if (groups === undefined || rest.length > 0 || bits < 1 || bits > most) {
     throw configInvalid(
-      `trustProxy: "${text}" is no address, network (10.0.0.0/8), loopback, linklocal or uniquelocal; a length of 0 trusts everyone.`,
+      `"${text}" is no address, network (10.0.0.0/8), loopback, linklocal or uniquelocal; a length of 0 would be everyone.`,
     )
   }
   return { groups, bits: dotted ? bits + 96 : bits }

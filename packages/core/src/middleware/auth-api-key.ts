@@ -1,102 +1,138 @@
-import { hash } from 'node:crypto'
+import { hash, timingSafeEqual } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { isPrincipalName, type Principal } from '../principal.js'
-import { answerWithin } from '../stores/answer-within.js'
+import { credentialId, looksLikeApiKey, parseApiKey } from '../stores/api-key.js'
 import { type Awaitable, isPromise } from '../stores/awaitable.js'
-import type { ApiKeyRecord, Directory } from '../stores/directory.js'
+import type { ApiKeyRecord } from '../stores/directory.js'
 import { type Challenges, identityUnavailable } from './auth-challenge.js'
+import type { IdentitySource } from './identity-sources.js'
 
 interface ApiKeyOptions {
-  readonly directory: Directory
+  readonly sources: readonly IdentitySource[]
   readonly challenges: Challenges
-  /** How long an answer of an asynchronous directory is believed. */
-  readonly maxStaleMs: number
+  /** Keys of our own form for another environment are refused without asking anyone. */
+  readonly environment: 'live' | 'test' | undefined
   readonly cacheSize: number
-  readonly timeoutMs: number
   readonly now: () => number
 }
 
-interface Remembered {
-  readonly record: ApiKeyRecord | undefined
-  readonly until: number
+/** A key that was good a moment ago. */
+interface Proven {
+  readonly source: IdentitySource
+  readonly id: string
+  readonly digest: string
 }
 
-/**
- * Who holds this key? Throws (or rejects with) `invalid_credentials`, or `identity_unavailable` when the directory fails.
- *
- * A directory that answers at once is asked every time. The answers of one that does not are remembered for `maxStaleMs`, hits apart from
- * misses, so that guessing keys does not push out the real ones; and a key that is being looked up is not looked up again.
- */
-export function apiKeyVerifier(options: ApiKeyOptions): (key: string) => Awaitable<Principal> {
-  const { directory, challenges, maxStaleMs, cacheSize, timeoutMs, now } = options
-  const hits = new LRUCache<string, Remembered>({ max: cacheSize })
-  const misses = new LRUCache<string, Remembered>({ max: cacheSize })
-  const lookups = new Map<string, Promise<ApiKeyRecord | undefined>>()
-  let asynchronous = false
+/** Whose key it is. */
+export interface KeyHolder {
+  readonly principal: Principal
+  readonly record: ApiKeyRecord
+  readonly source: IdentitySource
+}
 
-  const admit = (record: ApiKeyRecord | undefined): Principal => {
-    if (record === undefined) throw challenges.invalid()
-    const { tenant, subject, id, tier, scopes, expiresAt } = record
-    // A row without a tenant would share its money and data with every other such row.
-    if (!isPrincipalName(tenant) || !isPrincipalName(subject) || !Array.isArray(scopes)) {
-      throw identityUnavailable(
-        new TypeError(`The directory's record of key ${id} lacks a tenant, a subject or scopes.`),
+export interface ApiKeyVerifier {
+  /** A key that was proven before and whose record is at hand; nothing is asked, nothing counts as a guess. Throws as `verify`. */
+  recall(key: string): KeyHolder | undefined
+  /** Throws (or rejects with) `invalid_credentials`, or `identity_unavailable` when no directory can tell. */
+  verify(key: string): Awaitable<KeyHolder>
+}
+
+/** Who holds this key? Directories are asked in their order; the first that knows its id decides. */
+export function apiKeyVerifier(options: ApiKeyOptions): ApiKeyVerifier {
+  const { sources, challenges, environment, cacheSize, now } = options
+  const proven = new LRUCache<string, Proven>({ max: cacheSize })
+
+  /** The holder, if the secret with this digest is good now. */
+  const admit = (source: IdentitySource, record: ApiKeyRecord, digest: string): KeyHolder => {
+    const secret = record.secrets.find((each) => each.digest === digest)
+    if (secret === undefined || isOver(secret.expiresAt, now())) throw challenges.invalid()
+    if (record.disabled === true || isOver(record.expiresAt, now())) throw challenges.invalid()
+    return { principal: keyPrincipal(record), record, source }
+  }
+
+  const check = (source: IdentitySource, record: ApiKeyRecord, key: string, proof: string): KeyHolder => {
+    // A row that is not whole is an outage, not a wrong key.
+    keyPrincipal(record)
+    const id = credentialId(key)
+    const candidates = source.directory.digestsOf(key).map((digest) => Buffer.from(digest, 'hex'))
+    let matching: string | undefined
+    for (const { digest } of record.secrets) {
+      const kept = Buffer.from(digest, 'hex')
+      for (const candidate of candidates) {
+        if (kept.length === candidate.length && timingSafeEqual(kept, candidate)) matching = digest
+      }
+    }
+    if (matching === undefined) throw challenges.invalid()
+    const holder = admit(source, record, matching)
+    proven.set(proof, { source, id, digest: matching })
+    return holder
+  }
+
+  const from = (index: number, id: string, key: string, proof: string): Awaitable<KeyHolder> => {
+    const source = sources[index]
+    if (source === undefined) throw challenges.invalid()
+    const answer = source.keys.get(id)
+    if (isPromise(answer)) {
+      return answer.then(({ value }) =>
+        value === undefined ? from(index + 1, id, key, proof) : check(source, value, key, proof),
       )
     }
-    if (record.disabled === true || (expiresAt !== undefined && !(now() < expiresAt))) throw challenges.invalid()
-    return {
-      tenant,
-      subject,
-      method: 'api-key',
-      keyId: id,
-      scopes,
-      ...(tier === undefined ? undefined : { tier }),
-      ...(expiresAt === undefined ? undefined : { expiresAt }),
-    }
+    return answer.value === undefined ? from(index + 1, id, key, proof) : check(source, answer.value, key, proof)
   }
 
-  const recall = (digest: string): Remembered | undefined => {
-    const remembered = hits.get(digest) ?? misses.get(digest)
-    return remembered !== undefined && now() < remembered.until ? remembered : undefined
+  return {
+    recall(key) {
+      const known = proven.get(hash('sha256', key))
+      if (known === undefined) return undefined
+      const answer = known.source.keys.get(known.id)
+      if (isPromise(answer)) {
+        // `verify` will wait for the same lookup.
+        answer.catch(() => {})
+        return undefined
+      }
+      return answer.value === undefined ? undefined : admit(known.source, answer.value, known.digest)
+    },
+    verify(key) {
+      const parsed = parseApiKey(key)
+      const fits =
+        parsed === undefined
+          ? !looksLikeApiKey(key)
+          : parsed.kind !== 'refresh' && (environment === undefined || parsed.kind === environment)
+      if (!fits) throw challenges.invalid()
+      return from(0, parsed?.id ?? credentialId(key), key, hash('sha256', key))
+    },
   }
+}
 
-  const lookUp = (digest: string, answer: PromiseLike<ApiKeyRecord | undefined>): Promise<ApiKeyRecord | undefined> => {
-    asynchronous = true
-    const askedAt = now()
-    const lookup = answerWithin(answer, timeoutMs).then(
-      (found) => {
-        lookups.delete(digest)
-        const record = found ?? undefined
-        const [into, outOf] = record === undefined ? [misses, hits] : [hits, misses]
-        outOf.delete(digest)
-        if (maxStaleMs > 0) into.set(digest, { record, until: askedAt + maxStaleMs })
-        return record
-      },
-      (cause: unknown) => {
-        lookups.delete(digest)
-        throw identityUnavailable(cause)
-      },
+const principals = new WeakMap<ApiKeyRecord, Principal>()
+
+/** The principal of a key's record, made once for each record. */
+export function keyPrincipal(record: ApiKeyRecord): Principal {
+  const known = principals.get(record)
+  if (known !== undefined) return known
+  const { tenant, team, subject, id, tier, scopes, models, expiresAt } = record
+  // A row without a tenant would share its money and data with every other such row.
+  const lists = Array.isArray(scopes) && Array.isArray(record.secrets)
+  if (!isPrincipalName(tenant) || !isPrincipalName(subject) || !lists) {
+    throw identityUnavailable(
+      new TypeError(`The directory's record of key ${id} lacks a tenant, a subject, scopes or secrets.`),
     )
-    lookups.set(digest, lookup)
-    return lookup
   }
+  const principal: Principal = Object.freeze({
+    tenant,
+    subject,
+    method: 'api-key',
+    keyId: id,
+    scopes,
+    ...(team === undefined ? undefined : { team }),
+    ...(tier === undefined ? undefined : { tier }),
+    ...(models === undefined ? undefined : { models }),
+    ...(expiresAt === undefined ? undefined : { expiresAt }),
+  })
+  principals.set(record, principal)
+  return principal
+}
 
-  return (key) => {
-    const digest = hash('sha256', key)
-    if (asynchronous) {
-      const remembered = recall(digest)
-      if (remembered !== undefined) return admit(remembered.record)
-      const lookup = lookups.get(digest)
-      if (lookup !== undefined) return lookup.then(admit)
-    }
-    let answer: Awaitable<ApiKeyRecord | undefined>
-    try {
-      answer = directory.findApiKey(digest)
-    } catch (cause) {
-      throw identityUnavailable(cause)
-    }
-    // `null`, for directories that are not held by our types.
-    if (!isPromise(answer)) return admit(answer ?? undefined)
-    return lookUp(digest, answer).then(admit)
-  }
+function isOver(expiresAt: number | undefined, now: number): boolean {
+  return expiresAt !== undefined && !(now < expiresAt)
 }

@@ -40,6 +40,14 @@ export function challenges(realm: string, resourceMetadataUrl?: string): Challen
   }
 }
 
+/** 403: the credentials are good, and give less than is needed. Names what is missing (RFC 6750, 3.1). */
+export function insufficientScope(realm: string, missing: readonly string[]): TollgateError {
+  const scope = missing.join(' ')
+  return new TollgateError('insufficient_scope', `The credentials lack the scope ${missing.join(', ')}.`, {
+    headers: { 'www-authenticate': `Bearer realm="${realm}", error="insufficient_scope", scope="${scope}"` },
+  })
+}
+
 /** 503: whether the credentials are good cannot be found out now. No challenge, for there is nothing wrong with them, and no reason. */
 export function identityUnavailable(cause: unknown, retryAfterMs = 1000): TollgateError {
   return new TollgateError('identity_unavailable', 'Credentials cannot be checked right now. Try again shortly.', {

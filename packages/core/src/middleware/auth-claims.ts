@@ -5,8 +5,11 @@ import { isPrincipalName } from '../principal.js'
 export interface TokenIdentity {
   readonly tenant: string
   readonly subject: string
+  readonly team?: string
   readonly tier?: string
   readonly scopes?: readonly string[]
+  /** Lists of models: one that is used must be in each. Default: all models. */
+  readonly models?: ReadonlyArray<readonly string[]>
 }
 
 /** How the claims of one issuer are read. */

@@ -6,6 +6,7 @@ import type { Awaitable } from '../stores/awaitable.js'
 import { type Challenges, identityUnavailable } from './auth-challenge.js'
 import type { TokenIdentity } from './auth-claims.js'
 import type { KeySource, TokenHeader } from './auth-jwks.js'
+import type { TokenHolder } from './auth-own-token.js'
 
 /** One issuer whose tokens are accepted. */
 export interface TrustedIssuer {
@@ -18,6 +19,8 @@ export interface TrustedIssuer {
   readonly typ?: string | undefined
   /** Whom the verified claims stand for. */
   identify(claims: JWTPayload): Awaitable<TokenIdentity | undefined>
+  /** Instead: whoever holds the token is looked up at every request. */
+  readonly holder?: (claims: JWTPayload) => Promise<TokenHolder>
 }
 
 interface JwtOptions {
@@ -30,7 +33,9 @@ interface JwtOptions {
 }
 
 interface Verified {
-  readonly principal: Principal
+  readonly holder: TokenHolder | undefined
+  readonly claims: JWTPayload
+  readonly issuer: TrustedIssuer
   readonly until: number
 }
 
@@ -45,23 +50,32 @@ export function looksLikeJwt(credentials: string): boolean {
  * Who holds this token? Rejects with `invalid_credentials`, or `identity_unavailable` when the keys cannot be had. A token that was verified
  * a moment ago is answered at once.
  */
-export function jwtVerifier(options: JwtOptions): (token: string) => Awaitable<Principal> {
+export function jwtVerifier(options: JwtOptions): (token: string) => Awaitable<TokenHolder> {
   const { challenges, cacheSize, verifiedForMs, now } = options
   const issuers = new Map(options.issuers.map((issuer) => [issuer.issuer, issuer]))
   const verified = new LRUCache<string, Verified>({ max: cacheSize })
-  const verifying = new Map<string, Promise<Principal>>()
+  const verifying = new Map<string, Promise<TokenHolder>>()
 
-  const verify = async (token: string, cacheKey: string): Promise<Principal> => {
+  const verify = async (token: string, cacheKey: string): Promise<TokenHolder> => {
     const startedAt = now()
     const { issuer, header } = trustedIssuer(token)
     const payload = await claimsOf(token, await issuer.keys.keysFor(header), header.alg, issuer)
     const expiresAt = (payload.exp ?? Number.NaN) * 1000
-    const identity = await issuer.identify(payload)
-    if (identity === undefined || !Number.isSafeInteger(Math.trunc(expiresAt))) throw challenges.invalid()
-    const principal = principalOf(identity, expiresAt)
+    if (!Number.isSafeInteger(Math.trunc(expiresAt))) throw challenges.invalid()
     const until = Math.min(startedAt + verifiedForMs, expiresAt + issuer.clockToleranceSeconds * 1000)
-    if (now() < until) verified.set(cacheKey, { principal, until })
-    return principal
+    const keep = (holder: TokenHolder | undefined) => {
+      if (now() < until) verified.set(cacheKey, { holder, claims: payload, issuer, until })
+    }
+    if (issuer.holder !== undefined) {
+      const holder = await issuer.holder(payload)
+      keep(undefined)
+      return holder
+    }
+    const identity = await issuer.identify(payload)
+    if (identity === undefined) throw challenges.invalid()
+    const holder = { principal: principalOf(identity, expiresAt), addresses: undefined }
+    keep(holder)
+    return holder
   }
 
   /** What is wrong without asking anyone for a key: an issuer that is not ours, an algorithm that it does not use, `none`. */
@@ -121,7 +135,7 @@ export function jwtVerifier(options: JwtOptions): (token: string) => Awaitable<P
     const cacheKey = hash('sha256', token)
     const known = verified.get(cacheKey)
     if (known !== undefined) {
-      if (now() < known.until) return known.principal
+      if (now() < known.until) return known.holder ?? known.issuer.holder?.(known.claims) ?? verify(token, cacheKey)
       verified.delete(cacheKey)
     }
     const running = verifying.get(cacheKey)
@@ -133,7 +147,7 @@ export function jwtVerifier(options: JwtOptions): (token: string) => Awaitable<P
 }
 
 function principalOf(identity: TokenIdentity, expiresAt: number): Principal {
-  const { tenant, subject, tier, scopes = [] } = identity
+  const { tenant, subject, team, tier, scopes = [], models } = identity
   if (!isPrincipalName(tenant) || !isPrincipalName(subject)) {
     throw new TypeError(
       'auth: the principal() of a jwt issuer must give a tenant and a subject, or undefined to refuse.',
@@ -145,7 +159,9 @@ function principalOf(identity: TokenIdentity, expiresAt: number): Principal {
     method: 'jwt',
     scopes: Object.freeze([...scopes]),
     expiresAt,
+    ...(team === undefined ? undefined : { team }),
     ...(tier === undefined ? undefined : { tier }),
+    ...(models === undefined ? undefined : { models }),
   })
 }
 

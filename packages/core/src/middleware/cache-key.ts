@@ -5,8 +5,8 @@ import { urlOf } from '../http/route-template.js'
 import { type Principal, principalKey } from '../principal.js'
 
 /**
- * Among whom an answer is shared. `principal`: the same subject of the same tenant, with the same tier and scopes. `tenant`: everyone of
- * the tenant with the same tier and scopes. A function: whoever it returns the same string for; `undefined` bypasses the cache.
+ * Among whom an answer is shared. `principal`: the same subject of the same tenant, with the same tier, scopes and models. `tenant`: everyone of
+ * the tenant with the same tier, scopes and models. A function: whoever it returns the same string for; `undefined` bypasses the cache.
  */
 export type CacheScope =
   | 'principal'
@@ -34,7 +34,9 @@ export function scopeKey(
 
 // What a caller may see can depend on these, so an answer made for more rights is not given to fewer.
 function rightsOf(principal: Principal | undefined): unknown {
-  return principal === undefined ? null : [principal.tier ?? null, [...principal.scopes].sort()]
+  return principal === undefined
+    ? null
+    : [principal.tier ?? null, [...principal.scopes].sort(), principal.models ?? null]
 }
 
 // Credentials that no `auth` looked at: whoever it is, it is not nobody.

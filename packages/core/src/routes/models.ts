@@ -7,6 +7,7 @@ import { sendJson } from '../http/respond.js'
 import { pathOf } from '../http/route-template.js'
 import type { ModelInfo } from '../inference/model.js'
 import type { InferenceService } from '../inference/service.js'
+import { mayUseModel } from '../model-lists.js'
 import { checkedOptions } from '../options.js'
 import type { ModelDetails, ModelList, ModelVersion } from '../wire/models.js'
 import { serviceSchema } from './invoke.js'
@@ -20,7 +21,8 @@ const onlyGet = allowedMethods('GET')
 const optionsSchema = z.strictObject({ service: serviceSchema })
 
 /**
- * `GET /v1/models`: the names that callers may use, in OpenAI's shape. Each once, whatever tasks and versions it has.
+ * `GET /v1/models`: the names that the caller may use, in OpenAI's shape. Each once, whatever tasks and versions it has. Models outside the lists of the
+ * slot `principal` are left out.
  *
  * Writes the slots `route` and `dialect`.
  *
@@ -34,7 +36,9 @@ export function listModels(options: ModelsOptions): Handler {
     context.dialect ??= 'openai'
     onlyGet(req)
     const entries = new Map<string, ModelList['data'][number]>()
+    const lists = context.principal?.models
     for (const model of await service.list()) {
+      if (!mayUseModel(lists, { model: model.id, provider: model.provider })) continue
       const known = entries.get(model.id)
       const created = Math.max(known?.created ?? 0, seconds(model.loadedAt))
       entries.set(model.id, { id: model.id, object: 'model', created, owned_by: model.ownedBy ?? model.provider })
@@ -59,8 +63,12 @@ export function modelDetails(options: ModelsOptions): Handler {
     context.route ??= '/v1/models/{name}'
     context.dialect ??= 'openai'
     onlyGet(req)
-    const model = await service.describe(nameOf(req))
+    const asked = nameOf(req)
+    const model = await service.describe(asked)
     const { name, task, description, ownedBy } = model
+    if (!mayUseModel(context.principal?.models, { model: name, provider: model.provider })) {
+      throw new TollgateError('model_not_found', `There is no model ${asked} that these credentials may use.`)
+    }
     const details: ModelDetails = {
       id: name,
       object: 'model',

@@ -136,7 +136,8 @@ export function tokenRoute(options: TokenRouteOptions): Handler {
       context.log?.error({ err: error }, 'the directory failed')
       return tokenDelay('identity_unavailable', 'Users cannot be looked up right now.', 1000)
     }
-    const passwordHash = user !== undefined && isPasswordHash(user.passwordHash) ? user.passwordHash : undefined
+    const kept = user?.passwordHash
+    const passwordHash = kept !== undefined && isPasswordHash(kept) ? kept : undefined
     const right = await queue.run(() => verifyPassword(password, passwordHash ?? settings.decoyHash), context.signal)
     if (right === undefined) return tokenDelay('overloaded', 'Too many log in at once.', 5000)
     return user !== undefined && passwordHash !== undefined && right && user.disabled !== true ? user : wrongPassword

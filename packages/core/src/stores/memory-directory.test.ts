@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { isTollgateError } from '../errors.js'
 import { directoryCases } from '../testing/directory.js'
+import { drawApiKey } from './api-key.js'
 import { memoryDirectory } from './memory-directory.js'
 
 const digestOf = (key: string) => createHash('sha256').update(key).digest('hex')
+const idOf = (digest: string) => `sha256:${digest}`
 const holder = { tenant: 'acme', subject: 'website' }
 
 describe('memoryDirectory', () => {
@@ -12,21 +14,30 @@ describe('memoryDirectory', () => {
 
   it('hashes a clear key and keeps no trace of it', () => {
     const directory = memoryDirectory({ apiKeys: [{ key: 'a-very-secret-key', ...holder }] })
-    const found = directory.findApiKey(digestOf('a-very-secret-key'))
+    const found = directory.findApiKey(idOf(digestOf('a-very-secret-key')))
     expect(found).toMatchObject({ ...holder, scopes: [], id: expect.stringMatching(/^key_[0-9a-f]{12}$/) })
-    expect(JSON.stringify(found)).not.toContain(digestOf('a-very-secret-key').slice(0, 12))
+    expect(JSON.stringify(found)).not.toContain('a-very-secret')
+    expect((found as { id: string }).id).not.toContain(digestOf('a-very-secret-key').slice(0, 12))
   })
 
   it('gives the same key the same id in every process, and another key another', () => {
-    const idOf = (key: string) =>
-      memoryDirectory({ apiKeys: [{ key, ...holder }] }).findApiKey(digestOf(key)) as { id: string }
-    expect(idOf('one').id).toBe(idOf('one').id)
-    expect(idOf('one').id).not.toBe(idOf('two').id)
+    const publicId = (key: string) =>
+      memoryDirectory({ apiKeys: [{ key, ...holder }] }).findApiKey(idOf(digestOf(key))) as { id: string }
+    expect(publicId('one').id).toBe(publicId('one').id)
+    expect(publicId('one').id).not.toBe(publicId('two').id)
   })
 
   it('takes a digest in upper case for the same digest', () => {
     const directory = memoryDirectory({ apiKeys: [{ digest: digestOf('x').toUpperCase(), ...holder }] })
-    expect(directory.findApiKey(digestOf('x'))).toMatchObject(holder)
+    expect(directory.findApiKey(idOf(digestOf('x')))).toMatchObject(holder)
+  })
+
+  it('finds a key of our own form by the id in it, given in clear or by its digest', () => {
+    const key = drawApiKey('live', 'AbCdEfGh0123')
+    const clear = memoryDirectory({ apiKeys: [{ key, ...holder }] })
+    expect(clear.findApiKey('AbCdEfGh0123')).toMatchObject({ id: 'AbCdEfGh0123', ...holder })
+    const digested = memoryDirectory({ apiKeys: [{ digest: digestOf(key), id: 'AbCdEfGh0123', ...holder }] })
+    expect(digested.findApiKey('AbCdEfGh0123')).toMatchObject({ secrets: [{ digest: digestOf(key) }] })
   })
 
   it('tells two digests apart that begin alike', () => {
@@ -37,10 +48,10 @@ describe('memoryDirectory', () => {
         { digest: two, id: 'two', ...holder },
       ],
     })
-    expect(directory.findApiKey(one)).toMatchObject({ id: 'one' })
-    expect(directory.findApiKey(two)).toMatchObject({ id: 'two' })
-    expect(directory.findApiKey(`${'a'.repeat(63)}3`)).toBeUndefined()
-    expect(directory.findApiKey(`${'a'.repeat(63)}z`)).toBeUndefined()
+    expect(directory.findApiKey(idOf(one))).toMatchObject({ id: 'one' })
+    expect(directory.findApiKey(idOf(two))).toMatchObject({ id: 'two' })
+    expect(directory.findApiKey(idOf(`${'a'.repeat(63)}3`))).toBeUndefined()
+    expect(directory.findApiKey(idOf(`${'a'.repeat(63)}z`))).toBeUndefined()
   })
 
   it.each([

@@ -1,18 +1,19 @@
-import { hash, timingSafeEqual } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { z } from 'zod'
 import { configInvalid } from '../errors.js'
 import { checkedOptions } from '../options.js'
 import { isPrincipalName } from '../principal.js'
+import { credentialId, parseApiKey } from './api-key.js'
 import type { ApiKeyRecord, Directory, UserRecord } from './directory.js'
 import { isPasswordHash, phcShape } from './password-hash.js'
 
 /** An API key as it is given to {@link memoryDirectory}: in clear, or by its digest. */
-export interface MemoryApiKey extends Omit<ApiKeyRecord, 'id' | 'scopes'> {
+export interface MemoryApiKey extends Omit<ApiKeyRecord, 'id' | 'scopes' | 'secrets'> {
   /** The key itself, visible ASCII without spaces. Only its digest is kept. Draw it at random: 32 characters or more. */
   readonly key?: string
   /** Instead of `key`: its SHA-256, 64 hexadecimal digits. */
   readonly digest?: string
-  /** Public id, safe to log. Default: `key_` and 12 hexadecimal digits that follow from the digest. */
+  /** Public id, safe to log. Default: the id in a key of `drawApiKey()`, else `key_` and 12 hexadecimal digits that follow from the digest. */
   readonly id?: string
   /** Default: none. */
   readonly scopes?: readonly string[]
@@ -24,13 +25,9 @@ export interface MemoryDirectoryOptions {
   readonly users?: readonly UserRecord[]
 }
 
-interface StoredKey {
-  readonly digest: Buffer
-  readonly record: ApiKeyRecord
-}
-
 const name = z.string().refine(isPrincipalName, 'must be 1 to 512 characters, without control characters')
 const scopes = z.array(name)
+const models = z.array(z.array(z.string().min(1))).optional()
 
 const schema = z.strictObject({
   apiKeys: z
@@ -48,8 +45,11 @@ const schema = z.strictObject({
           id: name.optional(),
           tenant: name,
           subject: name,
+          team: name.optional(),
           tier: name.optional(),
           scopes: scopes.default([]),
+          models,
+          addresses: z.array(z.string()).optional(),
           disabled: z.boolean().optional(),
           expiresAt: z.number().optional(),
         })
@@ -61,9 +61,11 @@ const schema = z.strictObject({
       z.strictObject({
         username: name,
         tenant: name,
+        team: name.optional(),
         tier: name.optional(),
         scopes,
-        passwordHash: z.string().refine(isPasswordHash, `must be ${phcShape}`),
+        models,
+        passwordHash: z.string().refine(isPasswordHash, `must be ${phcShape}`).optional(),
         disabled: z.boolean().optional(),
       }),
     )
@@ -79,17 +81,19 @@ const schema = z.strictObject({
  */
 export function memoryDirectory(options: MemoryDirectoryOptions): Directory {
   const { apiKeys, users } = checkedOptions('memoryDirectory', schema, options)
-  const keysByIndex = new Map<string, StoredKey[]>()
+  const keys = new Map<string, ApiKeyRecord>()
   const ids = new Set<string>()
   apiKeys.forEach(({ key, digest: given, id: givenId, ...rest }, position) => {
-    const hexadecimal = (given ?? hash('sha256', key ?? '')).toLowerCase()
-    const id = givenId ?? `key_${hash('sha256', `id:${hexadecimal}`).slice(0, 12)}`
-    const digest = Buffer.from(hexadecimal, 'hex')
-    const bucket = keysByIndex.get(indexOf(hexadecimal)) ?? []
-    if (bucket.some((other) => other.digest.equals(digest))) throw twice(`apiKeys[${position}]`, 'the key')
+    const digest = (given ?? hash('sha256', key ?? '')).toLowerCase()
+    const id = givenId ?? parseApiKey(key ?? '')?.id ?? `key_${hash('sha256', `id:${digest}`).slice(0, 12)}`
+    const record = snapshot<ApiKeyRecord>({ id, ...rest, secrets: Object.freeze([secretOf(digest, key)]) })
+    const handle = key === undefined ? credentialId(digest, digest) : credentialId(key, digest)
+    if (keys.has(handle)) throw twice(`apiKeys[${position}]`, 'the key')
     if (ids.has(id)) throw twice(`apiKeys[${position}].id`, 'the id')
     ids.add(id)
-    keysByIndex.set(indexOf(hexadecimal), [...bucket, { digest, record: snapshot({ id, ...rest }) }])
+    keys.set(handle, record)
+    // A key of our own form that is given by its digest is found by the id in it.
+    if (key === undefined && !keys.has(id)) keys.set(id, record)
   })
   const usersByName = new Map<string, UserRecord>()
   users.forEach((user, position) => {
@@ -98,23 +102,15 @@ export function memoryDirectory(options: MemoryDirectoryOptions): Directory {
   })
 
   return {
-    findApiKey(digest) {
-      const bucket = keysByIndex.get(indexOf(digest))
-      if (bucket === undefined || digest.length !== 64) return undefined
-      const wanted = Buffer.from(digest, 'hex')
-      if (wanted.length !== 32) return undefined
-      let found: ApiKeyRecord | undefined
-      for (const stored of bucket) if (timingSafeEqual(stored.digest, wanted)) found = stored.record
-      return found
-    },
+    digestsOf: (key) => [hash('sha256', key)],
+    findApiKey: (id) => keys.get(id),
     findUser: (username) => usersByName.get(username),
     close() {},
   }
 }
 
-/** A map cannot compare in constant time, so it finds by the first 64 bits only; the whole digest is compared afterwards. */
-function indexOf(digest: string): string {
-  return digest.slice(0, 16)
+function secretOf(digest: string, key: string | undefined) {
+  return Object.freeze({ digest, hint: key === undefined || key.length < 24 ? '' : key.slice(-4), createdAt: 0 })
 }
 
 /** A frozen copy, without the optional fields that are not there. */

@@ -4,7 +4,7 @@ import type { ApiKeyRecord, Directory, UserRecord } from '../stores/directory.js
 
 /** What a directory is filled with before a case runs. */
 export interface DirectorySeed {
-  readonly apiKeys: ReadonlyArray<ApiKeyRecord & { readonly digest: string }>
+  readonly apiKeys: ReadonlyArray<Omit<ApiKeyRecord, 'secrets'> & { readonly key: string }>
   readonly users: readonly UserRecord[]
 }
 
@@ -16,7 +16,7 @@ export interface DirectoryCase {
   run(make: MakeDirectory): Promise<void>
 }
 
-const digestOf = (key: string) => hash('sha256', key)
+const idOf = (key: string) => `sha256:${hash('sha256', key)}`
 const passwordHash = '$scrypt$ln=10,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8'
 
 const full = { id: 'k1', tenant: 'acme', subject: 'website', tier: 'pro', scopes: ['chat', 'embed'], expiresAt: 4e12 }
@@ -27,9 +27,9 @@ const bob = { username: 'bob', tenant: 'globex', scopes: [], passwordHash, disab
 
 const seed: DirectorySeed = {
   apiKeys: [
-    { ...full, digest: digestOf('full') },
-    { ...bare, digest: digestOf('bare') },
-    { ...disabled, digest: digestOf('disabled') },
+    { ...full, key: 'full' },
+    { ...bare, key: 'bare' },
+    { ...disabled, key: 'disabled' },
   ],
   users: [ada, bob],
 }
@@ -39,6 +39,15 @@ const same = (found: unknown, wanted: object) => {
   assert.deepEqual({ ...(found as object) }, wanted)
 }
 
+const sameKey = async (directory: Directory, key: string, wanted: object) => {
+  const found = await directory.findApiKey(idOf(key))
+  assert.ok(found)
+  const { secrets, ...rest } = found
+  same(rest, wanted)
+  assert.ok(secrets.some(({ digest }) => directory.digestsOf(key).includes(digest)))
+  assert.ok(!secrets.some(({ digest }) => directory.digestsOf(`${key}x`).includes(digest)))
+}
+
 /**
  * What every {@link Directory} does, as plain data.
  *
@@ -46,29 +55,38 @@ const same = (found: unknown, wanted: object) => {
  */
 export const directoryCases: readonly DirectoryCase[] = [
   {
-    name: 'finds a key by its digest, with all its fields',
-    run: (make) => using(make, async (directory) => same(await directory.findApiKey(digestOf('full')), full)),
+    name: 'finds a key by its id, with all its fields and a digest that is that of the key',
+    run: (make) => using(make, async (directory) => sameKey(directory, 'full', full)),
   },
   {
     name: 'leaves out optional fields that a key does not have',
-    run: (make) => using(make, async (directory) => same(await directory.findApiKey(digestOf('bare')), bare)),
+    run: (make) => using(make, async (directory) => sameKey(directory, 'bare', bare)),
   },
   {
     name: 'finds a disabled key, marked so',
-    run: (make) => using(make, async (directory) => same(await directory.findApiKey(digestOf('disabled')), disabled)),
+    run: (make) => using(make, async (directory) => sameKey(directory, 'disabled', disabled)),
   },
   {
-    name: 'answers undefined for a digest that it does not hold',
+    name: 'answers undefined for an id that it does not hold',
     run: (make) =>
-      using(make, async (directory) => assert.equal(await directory.findApiKey(digestOf('unknown')), undefined)),
+      using(make, async (directory) => assert.equal(await directory.findApiKey(idOf('unknown')), undefined)),
   },
   {
-    name: 'takes nothing but the whole digest: no key, no prefix, no wildcard, no other case',
+    name: 'takes nothing but the whole id: no key, no prefix, no wildcard, no other case',
     run: (make) =>
       using(make, async (directory) => {
-        const digest = digestOf('full')
-        const wrong = ['full', '', '%', digest.slice(0, 32), digest.slice(0, 63), `${digest}0`, ` ${digest}`]
-        for (const each of [...wrong, digest.toUpperCase(), `${digest.slice(0, 63)}%`, `${digest.slice(0, 63)}_`]) {
+        const digest = idOf('full')
+        const wrong = [
+          'full',
+          '',
+          '%',
+          digest.slice(7),
+          digest.slice(0, 32),
+          digest.slice(0, -1),
+          `${digest}0`,
+          ` ${digest}`,
+        ]
+        for (const each of [...wrong, digest.toUpperCase(), `${digest.slice(0, -1)}%`, `${digest.slice(0, -1)}_`]) {
           assert.equal(await directory.findApiKey(each), undefined, JSON.stringify(each))
         }
       }),
@@ -104,11 +122,11 @@ export const directoryCases: readonly DirectoryCase[] = [
     name: 'hands out snapshots: changing one changes nothing for the next',
     run: (make) =>
       using(make, async (directory) => {
-        const first = await directory.findApiKey(digestOf('full'))
+        const first = await directory.findApiKey(idOf('full'))
         assert.ok(first)
         attempt(() => (first.scopes as string[]).push('admin'))
         attempt(() => Object.assign(first, { tenant: 'globex' }))
-        same(await directory.findApiKey(digestOf('full')), full)
+        sameKey(directory, 'full', full)
       }),
   },
   {
@@ -116,7 +134,7 @@ export const directoryCases: readonly DirectoryCase[] = [
     run: (make) =>
       using(make, async (directory) => {
         const keys = Array.from({ length: 60 }, (_, index) => ['full', 'bare', 'unknown'][index % 3] ?? '')
-        const found = await Promise.all(keys.map(async (key) => (await directory.findApiKey(digestOf(key)))?.id))
+        const found = await Promise.all(keys.map(async (key) => (await directory.findApiKey(idOf(key)))?.id))
         assert.deepEqual(
           found,
           keys.map((key) => ({ full: 'k1', bare: 'k2' })[key]),

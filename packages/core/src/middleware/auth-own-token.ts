@@ -1,0 +1,68 @@
+import type { JWTPayload } from 'jose'
+import type { Principal } from '../principal.js'
+import { commonScopes } from '../scopes.js'
+import { isPromise } from '../stores/awaitable.js'
+import type { ApiKeyRecord, UserRecord } from '../stores/directory.js'
+import type { Challenges } from './auth-challenge.js'
+import type { IdentitySource } from './identity-sources.js'
+import type { Answer, Remembered } from './remembered.js'
+
+/** Whom a token stands for now. */
+export interface TokenHolder {
+  readonly principal: Principal
+  readonly addresses: readonly string[] | undefined
+}
+
+type Holder = ApiKeyRecord | UserRecord
+
+/**
+ * For tokens of our own token endpoint: the key (`key_id`) or the user (`sub`) is looked up at every request, among what is remembered, so that a token ends
+ * with its holder. It never has more than its holder has now. Rejects with `invalid_credentials` or `identity_unavailable`.
+ */
+export function ownTokenHolder(sources: readonly IdentitySource[], challenges: Challenges, now: () => number) {
+  const made = new WeakMap<JWTPayload, { record: Holder; holder: TokenHolder }>()
+  return async (claims: JWTPayload): Promise<TokenHolder> => {
+    const { jti, sid, sub, key_id: keyId, tenant } = claims
+    const ids = [jti, sid].filter((id) => typeof id === 'string' && id !== '')
+    if (typeof sub !== 'string' || ids.length === 0) throw challenges.invalid()
+    for (const { keys, users, tokens } of sources) {
+      const record: Holder | undefined =
+        typeof keyId === 'string' ? await answerOf(keys, keyId) : await answerOf(users, sub)
+      if (record === undefined) continue
+      if ((await answerOf(tokens, ids.join(' ')))?.revoked !== false) throw challenges.invalid()
+      if (record.disabled === true || record.tenant !== tenant) throw challenges.invalid()
+      if ('expiresAt' in record && record.expiresAt !== undefined && !(now() < record.expiresAt)) {
+        throw challenges.invalid()
+      }
+      const known = made.get(claims)
+      if (known?.record === record) return known.holder
+      const holder = holderOf(claims, record)
+      made.set(claims, { record, holder })
+      return holder
+    }
+    throw challenges.invalid()
+  }
+}
+
+async function answerOf<Value>(from: Remembered<Value>, id: string): Promise<Value | undefined> {
+  const answer = from.get(id)
+  const { value }: Answer<Value> = isPromise(answer) ? await answer : answer
+  return value
+}
+
+function holderOf(claims: JWTPayload, record: Holder): TokenHolder {
+  const { tenant, team, tier, models } = record
+  const claimed = typeof claims['scope'] === 'string' ? claims['scope'].split(' ').filter((scope) => scope !== '') : []
+  const principal: Principal = Object.freeze({
+    tenant,
+    subject: 'id' in record ? record.subject : record.username,
+    method: 'jwt',
+    scopes: Object.freeze(commonScopes(claimed, record.scopes)),
+    expiresAt: (claims.exp ?? 0) * 1000,
+    ...('id' in record ? { keyId: record.id } : undefined),
+    ...(team === undefined ? undefined : { team }),
+    ...(tier === undefined ? undefined : { tier }),
+    ...(models === undefined ? undefined : { models }),
+  })
+  return { principal, addresses: 'addresses' in record ? record.addresses : undefined }
+}
