@@ -1,11 +1,67 @@
-import type { JWTPayload } from 'jose'
+import {
+  createLocalJWKSet,
+  errors,
+  type JSONWebKeySet,
+  type JWSHeaderParameters,
+  type JWTPayload,
+  type LocalJWKSet,
+} from 'jose'
 import type { Principal } from '../principal.js'
 import { commonScopes } from '../scopes.js'
 import { isPromise } from '../stores/awaitable.js'
 import type { ApiKeyRecord, UserRecord } from '../stores/directory.js'
-import type { Challenges } from './auth-challenge.js'
+import { type Challenges, identityUnavailable } from './auth-challenge.js'
+import type { KeySource } from './auth-jwks.js'
+import type { TrustedIssuer } from './auth-jwt.js'
 import type { IdentitySource } from './identity-sources.js'
 import type { Answer, Remembered } from './remembered.js'
+
+/** The tokens of a token endpoint of our own. */
+export interface OwnTokens {
+  /** The `iss` of its tokens. */
+  readonly issuer: string
+  /** The `aud` that they must have: one of these. */
+  readonly audience: string | readonly string[]
+  /** Its public keys (RFC 7517). The same object as long as they are the same; rejects when they cannot be had. */
+  keySet(): Promise<JSONWebKeySet>
+}
+
+/** The issuer whose tokens (RFC 9068, ES256) stand for keys and users of the directories. */
+export function ownIssuer(
+  tokens: OwnTokens,
+  sources: readonly IdentitySource[],
+  challenges: Challenges,
+  now: () => number,
+): TrustedIssuer {
+  const { issuer, audience } = tokens
+  return {
+    issuer,
+    audience: typeof audience === 'string' ? [audience] : audience,
+    algorithms: ['ES256'],
+    typ: 'at+jwt',
+    clockToleranceSeconds: 5,
+    keys: ownKeys(tokens),
+    identify: () => undefined,
+    holder: ownTokenHolder(sources, challenges, now),
+  }
+}
+
+function ownKeys(tokens: OwnTokens): KeySource {
+  const sets = new WeakMap<JSONWebKeySet, LocalJWKSet>()
+  return {
+    async keysFor(header) {
+      try {
+        const keys = await tokens.keySet()
+        const set = sets.get(keys) ?? createLocalJWKSet(keys)
+        sets.set(keys, set)
+        return [await set(header as JWSHeaderParameters)]
+      } catch (error) {
+        if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) return []
+        throw identityUnavailable(error)
+      }
+    },
+  }
+}
 
 /** Whom a token stands for now. */
 export interface TokenHolder {

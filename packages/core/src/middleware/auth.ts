@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { JSONWebKeySet, JWTPayload } from 'jose'
+import type { JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { isTollgateError, TollgateError } from '../errors.js'
@@ -17,10 +17,10 @@ import type { TokenIdentity } from './auth-claims.js'
 import { authFailures } from './auth-failures.js'
 import { type JwtAlgorithm, jwtIssuer, trustedIssuer } from './auth-issuer.js'
 import { jwtVerifier, looksLikeJwt } from './auth-jwt.js'
-import { ownTokenHolder, type TokenHolder } from './auth-own-token.js'
+import { type OwnTokens, ownIssuer, type TokenHolder } from './auth-own-token.js'
 import { identitySource } from './identity-sources.js'
 
-export type { JwtAlgorithm, TokenIdentity }
+export type { JwtAlgorithm, OwnTokens, TokenIdentity }
 
 /** An issuer of JSON Web Tokens that is believed. */
 export interface JwtIssuerOptions {
@@ -55,14 +55,6 @@ export interface JwtIssuerOptions {
   readonly claims?: { readonly tenant?: string; readonly tier?: string; readonly scopes?: string }
   /** Instead of `tenants` and `claims`: your own reading of verified claims; `undefined` refuses. May ask a database. */
   readonly principal?: (claims: JWTPayload) => Awaitable<TokenIdentity | undefined>
-}
-
-/** The tokens of an `authorizationServer()`: give it whole. */
-export interface OwnTokens {
-  readonly issuer: string
-  readonly audience: string | readonly string[]
-  /** Its public keys. The same object as long as they are the same. */
-  keySet(): Promise<JSONWebKeySet>
 }
 
 export interface AuthOptions {
@@ -113,7 +105,7 @@ const schema = z
       .array(objectOption<Directory>('a Directory, for example memoryDirectory()', 'findApiKey', 'digestsOf'))
       .default([]),
     jwt: z.array(jwtIssuer).default([]),
-    tokens: objectOption<OwnTokens>('an authorizationServer()', 'keySet').optional(),
+    tokens: objectOption<OwnTokens>('issuer, audience and keySet() of a token endpoint', 'keySet').optional(),
     environment: z.enum(['live', 'test']).optional(),
     realm: z.string().regex(challengeText, 'must be printable ASCII without " and \\').default('api'),
     optional: z.boolean().default(false),
@@ -185,14 +177,7 @@ export function auth(options: AuthOptions): Handler {
       ? undefined
       : apiKeyVerifier({ sources, challenges: refuse, environment: settings.environment, cacheSize, now })
   const trusted = issuers.map((issuer) => trustedIssuer(issuer, now))
-  if (tokens !== undefined) {
-    const { issuer, audience } = tokens
-    const own = { issuer, audience, algorithms: ['ES256'], jwks: () => tokens.keySet(), typ: 'at+jwt' }
-    trusted.push({
-      ...trustedIssuer(checkedOptions('auth: tokens', jwtIssuer, own), now),
-      holder: ownTokenHolder(sources, refuse, now),
-    })
-  }
+  if (tokens !== undefined) trusted.push(ownIssuer(tokens, sources, refuse, now))
   const byToken =
     trusted.length === 0
       ? undefined

@@ -1,0 +1,80 @@
+import { builtInRoles, commonScopes } from '../scopes.js'
+import type { ApiKeyRecord, UserRecord } from './directory.js'
+import type { ApiKey, Role, Team, Tenant, User } from './identity-store.js'
+
+/** What an identity hangs on, as kept. A tenant, team or owner that is named but not there disables it. */
+export interface IdentityFrame {
+  readonly tenant: Tenant | undefined
+  readonly team: Team | undefined
+  readonly roles: readonly Role[]
+}
+
+/** Direct scopes and those of the roles, each once. */
+function scopesWith(direct: readonly string[], names: readonly string[], roles: readonly Role[]): string[] {
+  const ofRoles = names.flatMap(
+    (name) =>
+      roles.find((role) => role.id === name)?.scopes ??
+      (Object.hasOwn(builtInRoles, name) ? (builtInRoles[name] ?? []) : []),
+  )
+  return [...new Set([...direct, ...ofRoles])]
+}
+
+function listsOf(...lists: ReadonlyArray<readonly string[] | undefined>) {
+  const given = lists.filter((list) => list !== undefined)
+  return given.length === 0 ? undefined : { models: given }
+}
+
+/** The user as `auth` and logins see them. */
+export function effectiveUser(user: User, { tenant, team, roles }: IdentityFrame): UserRecord {
+  const tier = user.tier ?? team?.tier ?? tenant?.tier
+  const gone = tenant === undefined || (user.team !== undefined && team === undefined)
+  const disabled = gone || user.disabled || tenant.disabled || team?.disabled === true
+  return {
+    username: user.username,
+    tenant: user.tenant,
+    scopes: scopesWith(user.scopes, user.roles, roles),
+    ...(user.team === undefined ? undefined : { team: user.team }),
+    ...(tier === undefined ? undefined : { tier }),
+    ...listsOf(tenant?.models, team?.models),
+    ...(user.passwordHash === undefined ? undefined : { passwordHash: user.passwordHash }),
+    ...(disabled ? { disabled } : undefined),
+  }
+}
+
+/**
+ * The key as `auth` sees it. A user's key never has more than the user has now.
+ *
+ * @param owner the user it belongs to, if it does; `frame.team` is the owning team's, or that user's
+ */
+export function effectiveKey(key: ApiKey, owner: User | undefined, frame: IdentityFrame): ApiKeyRecord {
+  const { tenant, team, roles } = frame
+  const user = owner === undefined ? undefined : effectiveUser(owner, frame)
+  const tier = key.tier ?? user?.tier ?? team?.tier ?? tenant?.tier
+  const ownScopes = scopesWith(key.scopes, key.roles, roles)
+  const scopes = user === undefined ? ownScopes : commonScopes(ownScopes, user.scopes)
+  const gone =
+    tenant === undefined ||
+    (key.owner.kind === 'user' && user === undefined) ||
+    (key.owner.kind === 'team' && team === undefined)
+  const disabled =
+    gone || key.revokedAt !== undefined || tenant.disabled || team?.disabled === true || user?.disabled === true
+  return {
+    id: key.id,
+    tenant: key.tenant,
+    subject: subjectOf(key, owner),
+    scopes,
+    secrets: key.secrets,
+    ...(team === undefined ? undefined : { team: team.id }),
+    ...(tier === undefined ? undefined : { tier }),
+    ...listsOf(key.models, team?.models, tenant?.models),
+    ...(key.addresses === undefined ? undefined : { addresses: key.addresses }),
+    ...(disabled ? { disabled } : undefined),
+    ...(key.expiresAt === undefined ? undefined : { expiresAt: key.expiresAt }),
+  }
+}
+
+/** A username has no colon, so that no key of a team's can be taken for a user. */
+function subjectOf(key: ApiKey, owner: User | undefined): string {
+  if (owner !== undefined) return owner.username
+  return key.owner.kind === 'team' ? `team:${key.owner.id}` : `key:${key.id}`
+}
