@@ -33,6 +33,7 @@ export interface TokenError {
     | 'unauthorized_client'
     | 'unsupported_grant_type'
     | 'invalid_scope'
+    | 'unsupported_token_type'
     | 'temporarily_unavailable'
   error_description?: string
 }

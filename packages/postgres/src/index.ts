@@ -1,0 +1,6 @@
+export type { PostgresConnection } from './connection.js'
+export {
+  type PostgresIdentityStore,
+  type PostgresIdentityStoreOptions,
+  postgresIdentityStore,
+} from './postgres-identity-store.js'
