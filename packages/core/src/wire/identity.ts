@@ -9,16 +9,16 @@ export interface ListPage<Item> {
 
 /** `?limit=` (1 to 100, default 20), `?cursor=`, and for operators `?tenant=`. */
 export interface ListRequest {
-  limit?: number
-  cursor?: string
-  tenant?: string
+  limit?: number | undefined
+  cursor?: string | undefined
+  tenant?: string | undefined
 }
 
 /** For whom a key acts. */
 export interface ApiKeyOwner {
   type: 'tenant' | 'team' | 'user'
   /** May be left out for the tenant. */
-  id?: string
+  id?: string | undefined
 }
 
 /** An API key, without its secret. Times are ISO 8601. */
@@ -55,104 +55,40 @@ export interface ApiKeyWithSecret extends ApiKeyObject {
 export interface CreateApiKey {
   name: string
   /** Default: the tenant. */
-  owner?: ApiKeyOwner
+  owner?: ApiKeyOwner | undefined
   /** Default: `predict`, `batch`, `chat`, `embed`, as far as the caller has them, unless roles are given. */
-  scopes?: string[]
-  roles?: string[]
-  models?: string[]
+  scopes?: string[] | undefined
+  roles?: string[] | undefined
+  models?: string[] | undefined
   /** Needs `admin:all`. */
-  tier?: string
-  allowed_addresses?: string[]
-  expires_at?: string
+  tier?: string | undefined
+  allowed_addresses?: string[] | undefined
+  expires_at?: string | undefined
   /** Another tenant than the caller's own: needs `admin:all`. */
-  tenant?: string
+  tenant?: string | undefined
 }
 
 /** `PATCH /v1/keys/{id}`. `null` takes an optional field away. */
 export interface UpdateApiKey {
-  name?: string
-  scopes?: string[]
-  roles?: string[]
-  models?: string[] | null
-  tier?: string | null
-  allowed_addresses?: string[] | null
-  expires_at?: string | null
+  name?: string | undefined
+  scopes?: string[] | undefined
+  roles?: string[] | undefined
+  models?: string[] | null | undefined
+  tier?: string | null | undefined
+  allowed_addresses?: string[] | null | undefined
+  expires_at?: string | null | undefined
 }
 
 /** `POST /v1/keys/{id}/rotate`. */
 export interface RotateApiKey {
   /** How long the secrets before stay good, seconds. Default 86,400; 0 ends them now; at most 2,592,000. */
-  grace_seconds?: number
-}
-
-export interface UserObject {
-  object: 'user'
-  id: string
-  tenant: string
-  username: string
-  team: string | null
-  tier: string | null
-  scopes: string[]
-  roles: string[]
-  has_password: boolean
-  disabled: boolean
-  created_at: string
-  updated_at: string
+  grace_seconds?: number | undefined
 }
 
 /** `POST /v1/users`. */
-export interface CreateUser {
-  /** 1 to 256 characters, no blanks, no colon; one in all tenants, never changed. */
-  username: string
-  /** 8 characters or more, 1,024 bytes at most. */
-  password?: string
-  team?: string
-  /** Needs `admin:all`. */
-  tier?: string
-  scopes?: string[]
-  /** Default: `member`, unless scopes are given. */
-  roles?: string[]
-  tenant?: string
-}
-
 /** `PATCH /v1/users/{id}`. */
-export interface UpdateUser {
-  password?: string | null
-  team?: string | null
-  tier?: string | null
-  scopes?: string[]
-  roles?: string[]
-  disabled?: boolean
-}
-
-export interface TenantObject {
-  object: 'tenant'
-  id: string
-  name: string
-  tier: string | null
-  models: string[] | null
-  disabled: boolean
-  created_at: string
-  updated_at: string
-}
-
 /** `POST /v1/tenants`: needs `admin:all`. */
-export interface CreateTenant {
-  /** 1 to 64 of `a-z 0-9 . _ -`. */
-  id: string
-  name?: string
-  tier?: string
-  models?: string[]
-}
-
 /** `PATCH /v1/tenants/{id}`: needs `admin:all`. */
-export interface UpdateTenant {
-  name?: string
-  tier?: string | null
-  models?: string[] | null
-  disabled?: boolean
-}
-
 /** `GET /v1/audit`: what was changed, by whom, when, from where. */
 export interface AuditObject {
   object: 'audit_entry'

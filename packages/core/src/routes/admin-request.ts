@@ -1,0 +1,134 @@
+import type { IncomingMessage } from 'node:http'
+import { isTollgateError, TollgateError } from '../errors.js'
+import { clientAddress, type TrustProxy, unknownAddress } from '../http/client-address.js'
+import type { RequestContext } from '../http/context.js'
+import { pathOf, urlOf } from '../http/route-template.js'
+import { challenges, insufficientScope } from '../middleware/auth-challenge.js'
+import type { Principal } from '../principal.js'
+import { builtInRoles, coversScope, missingScopes } from '../scopes.js'
+import { answerWithin } from '../stores/answer-within.js'
+import type { Change, IdentityStore, Page } from '../stores/identity-store.js'
+import type { ListPage } from '../wire/identity.js'
+import { listRequest } from '../wire/identity-requests.js'
+import { parseWith } from '../wire/parse.js'
+
+const realm = 'api'
+const { missing: unauthenticated } = challenges(realm)
+
+/** Who administers, and where. */
+export interface Administrator {
+  readonly principal: Principal
+  /** `undefined`: everywhere (`admin:all`). */
+  readonly tenant: string | undefined
+}
+
+/** The caller, who must have the scope `admin` (own tenant) or `admin:all` (every tenant). */
+export function administrator({ principal }: RequestContext): Administrator {
+  if (principal === undefined) throw unauthenticated()
+  if (coversScope(principal.scopes, 'admin:all')) return { principal, tenant: undefined }
+  if (coversScope(principal.scopes, 'admin')) return { principal, tenant: principal.tenant }
+  throw insufficientScope(realm, ['admin'])
+}
+
+/** The tenant that a request is about: the caller's own, or another one for those who may. */
+export function tenantFor({ principal, tenant }: Administrator, asked: string | undefined): string {
+  if (asked !== undefined && tenant !== undefined && asked !== tenant) throw insufficientScope(realm, ['admin:all'])
+  return asked ?? principal.tenant
+}
+
+/** What only operators set, since it decides what is paid. */
+export function wantOperator({ tenant }: Administrator): void {
+  if (tenant !== undefined) throw insufficientScope(realm, ['admin:all'])
+}
+
+/** Nobody hands out more than they have: roles count with the scopes they have in that tenant now. */
+export async function wantAllOf(
+  { principal }: Administrator,
+  store: IdentityStore,
+  tenant: string,
+  scopes: readonly string[],
+  roles: readonly string[],
+): Promise<void> {
+  const ofRoles = await Promise.all(
+    roles.map(async (id) => (await store.find('role', { tenant, id }))?.scopes ?? builtIn(id)),
+  )
+  const missing = missingScopes(principal.scopes, [...new Set([...scopes, ...ofRoles.flat()])])
+  if (missing.length > 0) throw insufficientScope(realm, missing)
+}
+
+function builtIn(role: string): readonly string[] {
+  return Object.hasOwn(builtInRoles, role) ? (builtInRoles[role] ?? []) : []
+}
+
+interface ChangeOptions {
+  readonly trustProxy: TrustProxy
+  readonly proxyHeader: 'x-forwarded-for' | 'forwarded'
+  readonly now: () => number
+}
+
+/** Who changes what, when, and from where, for the audit log. */
+export function changeBy(
+  { principal }: Administrator,
+  action: string,
+  context: RequestContext,
+  req: IncomingMessage,
+  { now, ...proxy }: ChangeOptions,
+): Change {
+  const { tenant, subject, method, keyId } = principal
+  const address = clientAddress(req, proxy)
+  return {
+    action,
+    at: now(),
+    actor: { tenant, subject, method, ...(keyId === undefined ? undefined : { keyId }) },
+    requestId: context.id,
+    ...(address === unknownAddress ? undefined : { address }),
+  }
+}
+
+/** What follows the collection in the path, decoded: `/v1/keys/abc/rotate` gives `['abc', 'rotate']`. */
+export function segmentsAfter(collection: string, req: IncomingMessage): string[] {
+  const path = pathOf(req)
+  const at = path.indexOf(`/${collection}`)
+  const rest = at === -1 ? '' : path.slice(at + collection.length + 1)
+  try {
+    return rest.split('/').filter(Boolean).map(decodeURIComponent)
+  } catch {
+    throw new TollgateError('invalid_request', 'The path is not valid percent-encoding.', {
+      errors: [{ path: 'path', message: 'is not valid percent-encoding' }],
+    })
+  }
+}
+
+/** `?limit=`, `?cursor=`, `?tenant=`; an operator who names no tenant sees all. */
+export function listQuery(admin: Administrator, req: IncomingMessage) {
+  const query = new URL(urlOf(req), 'http://localhost').searchParams
+  const { limit, cursor, tenant } = parseWith(listRequest, Object.fromEntries(query), 'query')
+  return {
+    limit,
+    tenant: tenant === undefined ? admin.tenant : tenantFor(admin, tenant),
+    ...(cursor === undefined ? undefined : { after: cursor }),
+  }
+}
+
+export function listPage<Item, Shown>({ items, next }: Page<Item>, show: (item: Item) => Shown): ListPage<Shown> {
+  return { object: 'list', data: items.map(show), has_more: next !== undefined, next_cursor: next ?? null }
+}
+
+/** The store's answer; 503 when it fails or takes too long. Its refusals stay what they are. */
+export async function fromStore<Value>(answer: Promise<Value>, timeoutMs: number): Promise<Value> {
+  try {
+    return await answerWithin(answer, timeoutMs)
+  } catch (cause) {
+    if (isTollgateError(cause)) throw cause
+    throw new TollgateError('store_unavailable', 'Identities cannot be read or changed right now. Try again shortly.', {
+      retryAfterMs: 1_000,
+      cause,
+    })
+  }
+}
+
+export function isoTime(time: number): string
+export function isoTime(time: number | undefined): string | null
+export function isoTime(time: number | undefined): string | null {
+  return time === undefined ? null : new Date(time).toISOString()
+}

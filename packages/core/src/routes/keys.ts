@@ -1,0 +1,285 @@
+import type { IncomingMessage } from 'node:http'
+import { z } from 'zod'
+import { type FieldError, isTollgateError, TollgateError } from '../errors.js'
+import { allowedMethods } from '../http/allowed-methods.js'
+import { jsonBody } from '../http/body.js'
+import { checkTrustProxy, isInNetworks, type TrustProxy } from '../http/client-address.js'
+import type { RequestContext } from '../http/context.js'
+import { endpoint, type Handler } from '../http/handler.js'
+import { noStore, sendJson } from '../http/respond.js'
+import { checkedOptions, functionOption, objectOption } from '../options.js'
+import { coversScope } from '../scopes.js'
+import { drawApiKey, drawKeyId } from '../stores/api-key.js'
+import type { ApiKey, EntityChange, IdentityStore, KeySecret, NewEntity } from '../stores/identity-store.js'
+import type { ApiKeyObject, ApiKeyWithSecret } from '../wire/identity.js'
+import { createApiKey, rotateApiKey, updateApiKey } from '../wire/identity-requests.js'
+import { invalidRequest, parseWith } from '../wire/parse.js'
+import {
+  type Administrator,
+  administrator,
+  changeBy,
+  fromStore,
+  isoTime,
+  listPage,
+  listQuery,
+  segmentsAfter,
+  tenantFor,
+  wantAllOf,
+  wantOperator,
+} from './admin-request.js'
+
+export interface KeysRouteOptions {
+  readonly store: IdentityStore
+  /** Of the keys that are made: `tg_live_…` or `tg_test_…`. Default `live`. */
+  readonly environment?: 'live' | 'test'
+  /** How long the store may take, milliseconds. Default 5,000. */
+  readonly timeoutMs?: number
+  /** Whose word on the caller's address is taken, for the audit log. Default `false`: nobody's, the address is the connection's. */
+  readonly trustProxy?: TrustProxy
+  /** Where the trusted proxies write it. Default `x-forwarded-for`. */
+  readonly proxyHeader?: 'x-forwarded-for' | 'forwarded'
+  /** The clock, milliseconds since the epoch. Default `Date.now`. */
+  readonly now?: () => number
+}
+
+const schema = z.strictObject({
+  store: objectOption<IdentityStore>('an IdentityStore, for example memoryIdentityStore()', 'create', 'update', 'list'),
+  environment: z.enum(['live', 'test']).default('live'),
+  timeoutMs: z.int().min(1).max(60_000).default(5_000),
+  trustProxy: z.custom<TrustProxy>().default(false),
+  proxyHeader: z.enum(['x-forwarded-for', 'forwarded']).default('x-forwarded-for'),
+  now: functionOption<() => number>().default(() => Date.now),
+})
+
+const ofCollection = allowedMethods('GET', 'POST')
+const ofKey = allowedMethods('GET', 'PATCH', 'DELETE')
+const onlyPost = allowedMethods('POST')
+const defaultScopes = ['predict', 'batch', 'chat', 'embed']
+const maxSecrets = 5
+const maxBodyBytes = 65_536
+
+/**
+ * API keys for administrators: `GET` and `POST /v1/keys`, `GET`, `PATCH` and `DELETE /v1/keys/{id}`, `POST /v1/keys/{id}/rotate` and
+ * `POST /v1/keys/{id}/revoke` (the same as `DELETE`). Needs the scope `admin`, for keys of the caller's own tenant, or `admin:all`. A key itself is shown once, in the answer that
+ * made it. Nobody hands out scopes that they do not have; `tier`, and the keys of other tenants, are for `admin:all`.
+ *
+ * Reads the slot `principal`; writes `route`.
+ *
+ * @throws TollgateError `unauthenticated`, `insufficient_scope` (naming what is missing), `not_found` (the same for a key of another tenant), `conflict`
+ * (revoked already, too many secrets), `invalid_request`, `method_not_allowed`, `store_unavailable`
+ * @example app.use('/v1/keys', auth({ directory: store }), keysRoute({ store }))
+ */
+export function keysRoute(options: KeysRouteOptions): Handler {
+  const { store, environment, timeoutMs, now, ...proxy } = checkedOptions('keysRoute', schema, options)
+  checkTrustProxy(proxy.trustProxy)
+  const by = (admin: Administrator, action: string, context: RequestContext, req: IncomingMessage) =>
+    changeBy(admin, action, context, req, { ...proxy, now })
+  const show = (key: ApiKey) => keyObject(key, now())
+  const bodyOf = (req: IncomingMessage) => jsonBody(req, { maxBytes: maxBodyBytes })
+
+  const find = async (admin: Administrator, id: string): Promise<ApiKey> => {
+    const key = await fromStore(store.find('key', { tenant: admin.tenant, id }), timeoutMs)
+    if (key === undefined) throw noKey(id)
+    return key
+  }
+
+  /** Of a key that is still in use; checked again where it is changed. */
+  const change = async (
+    admin: Administrator,
+    id: string,
+    action: string,
+    context: RequestContext,
+    req: IncomingMessage,
+    changes: (key: ApiKey) => EntityChange<'key'>,
+  ): Promise<ApiKey> => {
+    const changed = await fromStore(
+      store.update('key', { tenant: admin.tenant, id }, changes, by(admin, action, context, req)),
+      timeoutMs,
+    )
+    if (changed === undefined) throw noKey(id)
+    return changed
+  }
+
+  const create = async (admin: Administrator, context: RequestContext, req: IncomingMessage) => {
+    const asked = parseWith(createApiKey, await bodyOf(req))
+    const tenant = tenantFor(admin, asked.tenant)
+    if (asked.tier !== undefined) wantOperator(admin)
+    const { owner = { type: 'tenant' as const }, roles = [] } = asked
+    if (owner.type !== 'tenant' && owner.id === undefined) throw wrong('owner.id', `say which ${owner.type}`)
+    if (owner.type === 'tenant' && owner.id !== undefined && owner.id !== tenant) {
+      throw wrong('owner.id', "must be the key's own tenant, or be left out")
+    }
+    const fitting = defaultScopes.filter((scope) => coversScope(admin.principal.scopes, scope))
+    const scopes = asked.scopes ?? (roles.length > 0 ? [] : fitting)
+    await fromStore(wantAllOf(admin, store, tenant, scopes, roles), timeoutMs)
+    const expiresAt = timeOf('expires_at', asked.expires_at, now())
+    checkAddresses(asked.allowed_addresses)
+    const id = drawKeyId()
+    const secret = drawApiKey(environment, id)
+    const key: NewEntity<'key'> = {
+      id,
+      tenant,
+      environment,
+      name: asked.name,
+      owner: { kind: owner.type, id: owner.id ?? tenant },
+      scopes,
+      roles,
+      secrets: [secretOf(store, secret, now())],
+      ...(asked.models === undefined ? undefined : { models: asked.models }),
+      ...(asked.tier === undefined ? undefined : { tier: asked.tier }),
+      ...(asked.allowed_addresses === undefined ? undefined : { addresses: asked.allowed_addresses }),
+      ...(expiresAt === undefined ? undefined : { expiresAt }),
+    }
+    const made = await fromStore(store.create('key', key, by(admin, 'key.create', context, req)), timeoutMs)
+    return { ...show(made), secret } satisfies ApiKeyWithSecret
+  }
+
+  const update = async (admin: Administrator, id: string, context: RequestContext, req: IncomingMessage) => {
+    const asked = parseWith(updateApiKey, await bodyOf(req))
+    const { tenant } = await find(admin, id)
+    if (asked.tier !== undefined) wantOperator(admin)
+    await fromStore(wantAllOf(admin, store, tenant, asked.scopes ?? [], asked.roles ?? []), timeoutMs)
+    checkAddresses(asked.allowed_addresses ?? undefined)
+    const expiresAt = timeOf('expires_at', asked.expires_at ?? undefined, now())
+    return change(admin, id, 'key.update', context, req, (key) => {
+      wantInUse(key)
+      return {
+        ...(asked.name === undefined ? undefined : { name: asked.name }),
+        ...(asked.scopes === undefined ? undefined : { scopes: asked.scopes }),
+        ...(asked.roles === undefined ? undefined : { roles: asked.roles }),
+        ...(asked.models === undefined ? undefined : { models: asked.models ?? undefined }),
+        ...(asked.tier === undefined ? undefined : { tier: asked.tier ?? undefined }),
+        ...(asked.allowed_addresses === undefined ? undefined : { addresses: asked.allowed_addresses ?? undefined }),
+        ...(asked.expires_at === undefined ? undefined : { expiresAt }),
+      }
+    })
+  }
+
+  const rotate = async (admin: Administrator, id: string, context: RequestContext, req: IncomingMessage) => {
+    const hasBody = req.headers['content-type'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
+    const { grace_seconds: graceSeconds = 86_400 } = hasBody ? parseWith(rotateApiKey, await bodyOf(req)) : {}
+    const { tenant, scopes, roles } = await find(admin, id)
+    // Whoever sees the new secret has what the key may do.
+    await fromStore(wantAllOf(admin, store, tenant, scopes, roles), timeoutMs)
+    const secret = drawApiKey(environment, id)
+    const at = now()
+    const rotated = await change(admin, id, 'key.rotate', context, req, (key) => {
+      wantInUse(key)
+      if (key.environment !== environment) {
+        throw new TollgateError('conflict', `The key ${id} is of the environment ${key.environment}; rotate it there.`)
+      }
+      if (!isEqual(key.scopes, scopes) || !isEqual(key.roles, roles)) {
+        throw new TollgateError('conflict', `The key ${id} was changed meanwhile: try again.`)
+      }
+      const until = at + graceSeconds * 1000
+      const kept = key.secrets
+        .map((each) => ({ ...each, expiresAt: Math.min(each.expiresAt ?? Number.POSITIVE_INFINITY, until) }))
+        .filter(({ expiresAt }) => expiresAt > at)
+      if (kept.length >= maxSecrets) {
+        throw new TollgateError(
+          'conflict',
+          `The key ${id} has ${kept.length} secrets that are still good: wait, or rotate with grace_seconds: 0, which ends them.`,
+        )
+      }
+      return { secrets: [secretOf(store, secret, at), ...kept] }
+    })
+    return { ...show(rotated), secret } satisfies ApiKeyWithSecret
+  }
+
+  const revoke = (admin: Administrator, id: string, context: RequestContext, req: IncomingMessage) =>
+    change(admin, id, 'key.revoke', context, req, (key) => (key.revokedAt === undefined ? { revokedAt: now() } : {}))
+
+  return endpoint('keysRoute', async (context, req, res) => {
+    const [id, action, ...more] = segmentsAfter('keys', req)
+    context.route ??= `/v1/keys${id === undefined ? '' : '/{id}'}${action === 'rotate' || action === 'revoke' ? `/${action}` : ''}`
+    const admin = administrator(context)
+    const answer = (status: number, body: unknown) => sendJson(res, status, body, noStore)
+    if (id === undefined) {
+      ofCollection(req)
+      if (req.method === 'POST') return answer(201, await create(admin, context, req))
+      return answer(200, listPage(await fromStore(store.list('key', listQuery(admin, req)), timeoutMs), show))
+    }
+    if (action === undefined) {
+      ofKey(req)
+      if (req.method === 'PATCH') return answer(200, show(await update(admin, id, context, req)))
+      if (req.method === 'DELETE') return answer(200, show(await revoke(admin, id, context, req)))
+      return answer(200, show(await find(admin, id)))
+    }
+    if (more.length > 0 || (action !== 'rotate' && action !== 'revoke')) {
+      throw new TollgateError('not_found', 'A key has rotate and revoke, and nothing else.')
+    }
+    onlyPost(req)
+    if (action === 'rotate') return answer(200, await rotate(admin, id, context, req))
+    return answer(200, show(await revoke(admin, id, context, req)))
+  })
+}
+
+function keyObject(key: ApiKey, now: number): ApiKeyObject {
+  const { revokedAt, expiresAt } = key
+  const isOver = (time: number | undefined) => time !== undefined && !(now < time)
+  return {
+    object: 'api_key',
+    id: key.id,
+    tenant: key.tenant,
+    environment: key.environment,
+    name: key.name,
+    owner: { type: key.owner.kind, id: key.owner.id },
+    scopes: [...key.scopes],
+    roles: [...key.roles],
+    models: key.models === undefined ? null : [...key.models],
+    tier: key.tier ?? null,
+    allowed_addresses: key.addresses === undefined ? null : [...key.addresses],
+    status: revokedAt !== undefined ? 'revoked' : isOver(expiresAt) ? 'expired' : 'active',
+    created_at: isoTime(key.createdAt),
+    updated_at: isoTime(key.updatedAt),
+    expires_at: isoTime(expiresAt),
+    revoked_at: isoTime(revokedAt),
+    last_used_at: isoTime(key.lastUsedAt),
+    secrets: key.secrets
+      .filter((secret) => !isOver(secret.expiresAt))
+      .map(({ hint, createdAt, expiresAt: until }) => ({
+        hint,
+        created_at: isoTime(createdAt),
+        expires_at: isoTime(until),
+      })),
+  }
+}
+
+function secretOf(store: IdentityStore, key: string, createdAt: number): KeySecret {
+  return { digest: store.digestsOf(key)[0] as string, hint: key.slice(-4), createdAt }
+}
+
+function wantInUse(key: ApiKey): void {
+  if (key.revokedAt !== undefined)
+    throw new TollgateError('conflict', `The key ${key.id} is revoked, for good: make another.`)
+}
+
+function timeOf(path: string, text: string | undefined, now: number): number | undefined {
+  if (text === undefined) return undefined
+  const time = Date.parse(text)
+  if (!(time > now)) throw wrong(path, 'must be in the future')
+  return time
+}
+
+function checkAddresses(list: readonly string[] | undefined): void {
+  list?.forEach((entry, index) => {
+    try {
+      isInNetworks('127.0.0.1', [entry])
+    } catch (error) {
+      if (!isTollgateError(error, 'config_invalid')) throw error
+      throw wrong(`allowed_addresses[${index}]`, 'must be an address, or a network as 10.0.0.0/8')
+    }
+  })
+}
+
+function isEqual(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((each, index) => each === other[index])
+}
+
+function wrong(path: string, message: string): TollgateError {
+  return invalidRequest([{ path, message } satisfies FieldError])
+}
+
+function noKey(id: string): TollgateError {
+  return new TollgateError('not_found', `There is no key ${id}.`)
+}
