@@ -1,9 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
+import { isTollgateError } from '@tollgate/core/errors'
 import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
 import { dialect } from '@tollgate/core/http/dialect'
 import type { Handler } from '@tollgate/core/http/handler'
 import type { InferenceService } from '@tollgate/core/inference/service'
 import { auth, type JwtIssuerOptions } from '@tollgate/core/middleware/auth'
+import { authorize } from '@tollgate/core/middleware/authorize'
 import { bodyLimit } from '@tollgate/core/middleware/body-limit'
 import { cache } from '@tollgate/core/middleware/cache'
 import { cost } from '@tollgate/core/middleware/cost'
@@ -15,10 +17,12 @@ import { methodNotAllowed, notFound } from '@tollgate/core/middleware/not-found'
 import { rateLimit } from '@tollgate/core/middleware/rate-limit'
 import { timeout } from '@tollgate/core/middleware/timeout'
 import { type PriceOverrides, priceTable } from '@tollgate/core/price-table'
+import { auditRoute } from '@tollgate/core/routes/audit'
 import { chatCompletions } from '@tollgate/core/routes/chat-completions'
 import { embeddings } from '@tollgate/core/routes/embeddings'
 import { healthRoute } from '@tollgate/core/routes/health'
 import { cachedInference, inference } from '@tollgate/core/routes/inference'
+import { keysRoute } from '@tollgate/core/routes/keys'
 import { metricsRoute } from '@tollgate/core/routes/metrics'
 import { listModels, modelDetails } from '@tollgate/core/routes/models'
 import { predict, predictBatch } from '@tollgate/core/routes/predict'
@@ -29,6 +33,7 @@ import { memoryCacheStore } from '@tollgate/core/stores/memory-cache-store'
 import { memoryDirectory } from '@tollgate/core/stores/memory-directory'
 import { memoryLimitStore } from '@tollgate/core/stores/memory-limit-store'
 import { parseUsers } from '@tollgate/core/stores/parse-users'
+import type { PostgresIdentityStore } from '@tollgate/postgres'
 import compression from 'compression'
 import cors from 'cors'
 import express, { type Express } from 'express'
@@ -54,12 +59,14 @@ export interface GateOptions {
   readonly apiKey: string
   /** Signs the tokens of `POST /v1/token`. */
   readonly jwtSecret: string
+  /** Where issued keys are. Without it there is the operator's key alone. */
+  readonly identities?: PostgresIdentityStore
   /** Where log lines go. Default: standard output. */
   readonly destination?: { write(line: string): void }
 }
 
 /** Everything mounted, in the order in which it has to stand. */
-export function makeGate({ settings, version, apiKey, jwtSecret, destination }: GateOptions): Gate {
+export function makeGate({ settings, version, apiKey, jwtSecret, identities, destination }: GateOptions): Gate {
   const { service, loaded } = makeModels(settings)
   const defaults = defaultModels(settings)
   const limits = memoryLimitStore()
@@ -81,7 +88,9 @@ export function makeGate({ settings, version, apiKey, jwtSecret, destination }: 
       // Both are loaded at first use and take a moment: the first caller should not wait for it.
       tokenizer: () => setImmediate().then(() => gptTokenizer().count('x')),
       prices: () => setImmediate().then(() => prices.version),
+      ...(identities === undefined ? {} : { identities: () => haveTenant(identities) }),
     },
+    checks: identities === undefined ? {} : { database: () => identities.check() },
   })
   const draining = drain()
   const log = requestLog(settings, destination)
@@ -129,7 +138,14 @@ export function makeGate({ settings, version, apiKey, jwtSecret, destination }: 
   // From here on: who calls, how often, at what price.
   app.use(
     [...protectedPaths, ...(settings.METRICS_PUBLIC ? [] : ['/metrics'])],
-    auth({ directory, jwt: issuers(settings, jwtSecret, users.length > 0) }),
+    auth({
+      // The operator's key is asked for first: it works while the database is away.
+      directory: identities === undefined ? directory : [directory, identities],
+      jwt: issuers(settings, jwtSecret, users.length > 0),
+      environment: 'live',
+      trustProxy,
+    }),
+    authorize(),
     rateLimit({
       store: limits,
       trustProxy,
@@ -165,10 +181,32 @@ export function makeGate({ settings, version, apiKey, jwtSecret, destination }: 
   app.get('/v1/models', listModels({ service }))
   app.get('/v1/models/:name', modelDetails({ service }))
   app.all(['/v1/models', '/v1/models/:name'], methodNotAllowed(['GET']))
+  if (identities !== undefined) {
+    app.use('/v1/keys', keysRoute({ store: identities, trustProxy }))
+    app.use('/v1/audit', auditRoute({ store: identities }))
+  }
   app.all('/v1/users/me', methodNotAllowed(['GET']), usersMe())
 
   app.use(notFound(), errorHandler())
   return { app, service, ready, draining, flush: () => log?.flush() }
+}
+
+/** The operator's own tenant, which every server that starts wants to be there. */
+async function haveTenant(identities: PostgresIdentityStore): Promise<void> {
+  await identities.ready()
+  const id = 'default'
+  if ((await identities.find('tenant', { id })) !== undefined) return
+  const actor = { tenant: id, subject: 'operator', method: 'start' }
+  try {
+    await identities.create(
+      'tenant',
+      { id, name: id, disabled: false },
+      { action: 'tenant.create', at: Date.now(), actor },
+    )
+  } catch (error) {
+    // Another server was first.
+    if (!isTollgateError(error, 'conflict')) throw error
+  }
 }
 
 const openAiPaths = ['/v1/chat/completions', '/v1/embeddings', '/v1/models']
@@ -188,6 +226,11 @@ const routes = [
   '/v1/predict/batch',
   '/v1/token',
   '/v1/users/me',
+  '/v1/keys',
+  '/v1/keys/{id}',
+  '/v1/keys/{id}/rotate',
+  '/v1/keys/{id}/revoke',
+  '/v1/audit',
 ]
 
 function requestLog(settings: Settings, destination: GateOptions['destination']): Logging | undefined {

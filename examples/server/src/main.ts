@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isTollgateError } from '@tollgate/core/errors'
+import { type PostgresIdentityStore, postgresIdentityStore } from '@tollgate/postgres'
 import { type Gate, makeGate } from './app.js'
 import { defaultModels, embeddedNames } from './models.js'
 import { hasUpstream, readSettings, type Settings, SettingsError } from './settings.js'
@@ -17,7 +19,8 @@ function start(): void {
   const settings = readSettings(process.env, embeddedNames)
   const apiKey = settings.API_KEY ?? `tg_dev_${randomBytes(24).toString('base64url')}`
   const jwtSecret = settings.JWT_SECRET ?? randomBytes(48).toString('base64url')
-  const gate = makeGate({ settings, version, apiKey, jwtSecret })
+  const identities = identityStore(settings)
+  const gate = makeGate({ settings, version, apiKey, jwtSecret, ...(identities === undefined ? {} : { identities }) })
   const server = createServer(gate.app)
   // Streams may last as long as the request's own deadline; what this bounds is the arrival of a request.
   server.requestTimeout = 120_000
@@ -34,7 +37,16 @@ function start(): void {
       `http://${settings.HOST === '0.0.0.0' || settings.HOST === '::' ? 'localhost' : settings.HOST}:${port}`,
     )
   })
-  endOnSignals(server, gate, settings)
+  endOnSignals(server, gate, settings, identities)
+}
+
+function identityStore({ DATABASE_URL: url, IDENTITY_SECRET: secret }: Settings): PostgresIdentityStore | undefined {
+  if (url === undefined || secret === undefined) return undefined
+  return postgresIdentityStore({
+    connection: { url },
+    secret,
+    onError: (error) => process.stderr.write(`Identities: ${error instanceof Error ? error.message : String(error)}\n`),
+  })
 }
 
 function greet(settings: Settings, apiKey: string, url: string): void {
@@ -57,7 +69,7 @@ function greet(settings: Settings, apiKey: string, url: string): void {
 }
 
 /** First signal: finish what is open, within the bound. Second signal: cut what is open now. Third: leave at once. */
-function endOnSignals(server: Server, gate: Gate, settings: Settings): void {
+function endOnSignals(server: Server, gate: Gate, settings: Settings, identities?: PostgresIdentityStore): void {
   let signals = 0
   const cut = async (exitCode: number) => {
     server.close()
@@ -72,6 +84,8 @@ function endOnSignals(server: Server, gate: Gate, settings: Settings): void {
       gate.flush()
       process.kill(process.pid, 'SIGKILL')
     }
+    // Bounded by the store's own timeouts; a connection that is cut loses nothing that was answered.
+    await Promise.race([identities?.close(), sleep(2_000)]).catch(() => {})
     gate.flush()
     process.exit(exitCode)
   }

@@ -63,6 +63,11 @@ const environment = z.object({
   EMBEDDING_MODEL_NAME: z.string().min(1).max(256).optional(),
   USERS: z.string().optional(),
   USERS_FILE: z.string().optional(),
+  DATABASE_URL: z
+    .string()
+    .refine((value) => /^postgres(ql)?:\/\//.test(value) && URL.canParse(value), 'must be a URL postgres://…')
+    .optional(),
+  IDENTITY_SECRET: z.string().min(32, 'must have 32 characters or more').optional(),
   JWT_SECRET: z.string().min(32, 'must have 32 characters or more (HS256 needs 256 bits)').optional(),
   JWT_ISSUER: z.string().min(1).default('tollgate'),
   JWT_AUDIENCE: z.string().min(1).default('tollgate'),
@@ -135,6 +140,13 @@ export function readSettings(
   }
   if (given['JWT_JWKS_URL'] !== undefined && given['JWT_JWKS_ISSUER'] === undefined) {
     mistakes.push({ name: 'JWT_JWKS_ISSUER', message: 'say which issuer (iss) the tokens of JWT_JWKS_URL carry' })
+  }
+  if (given['DATABASE_URL'] !== undefined && given['IDENTITY_SECRET'] === undefined) {
+    mistakes.push({
+      name: 'IDENTITY_SECRET',
+      message:
+        'is needed with DATABASE_URL, the same for all servers: node -p "crypto.randomBytes(32).toString(\'base64url\')"',
+    })
   }
   if (given['USERS'] !== undefined && given['USERS_FILE'] !== undefined) {
     mistakes.push({ name: 'USERS_FILE', message: 'give either USERS or USERS_FILE, not both' })

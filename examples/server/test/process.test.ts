@@ -4,8 +4,17 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { drawApiKey } from '@tollgate/core/stores/api-key'
+import pg from 'pg'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { openAiUpstream, upstreamKey } from '../../../packages/core/test/openai-upstream.js'
+
+interface TestDatabases {
+  /** A new database, dropped when the test is over. */
+  make(): Promise<string>
+}
+
+const databases = await testDatabases()
 
 const main = join(import.meta.dirname, '../dist/main.js')
 
@@ -86,6 +95,79 @@ describe('the server as a process', () => {
     const server = startProcess({ PORT: 'x', LOG_LEVEL: 'loud', MODEL_NAME: 'gpt-4o' })
     expect(await server.ended).toBe(1)
     for (const name of ['PORT: ', 'LOG_LEVEL: ', 'MODEL_NAME: ']) expect(server.output()).toContain(name)
+  })
+
+  it('asks for IDENTITY_SECRET with DATABASE_URL', async () => {
+    const server = startProcess({ DATABASE_URL: 'postgres://localhost/none' })
+    expect(await server.ended).toBe(1)
+    expect(server.output()).toContain('IDENTITY_SECRET: is needed with DATABASE_URL')
+  })
+
+  it.skipIf(databases === undefined)(
+    'keeps keys in Postgres: what one server revokes another refuses, and a restart forgets nothing',
+    async () => {
+      const databaseUrl = await (databases as TestDatabases).make()
+      const operator = 'the-operators-key-0123456789'
+      const variables = {
+        DATABASE_URL: databaseUrl,
+        IDENTITY_SECRET: 'a secret of the tests, thirty-two characters',
+        API_KEY: operator,
+      }
+      const start = async () => {
+        const server = startProcess(variables)
+        const [, url = ''] = await server.said(address)
+        await vi.waitFor(async () => expect((await fetch(`${url}/ready`)).status).toBe(200), 20_000)
+        return { server, url }
+      }
+      const [one, other] = await Promise.all([start(), start()])
+      const admin = async (url: string, path: string, body: unknown) => {
+        const headers = { 'x-api-key': operator, 'content-type': 'application/json' }
+        const response = await fetch(`${url}${path}`, { method: 'POST', headers, body: JSON.stringify(body) })
+        return (await response.json()) as { id: string; secret: string; status: string }
+      }
+      const status = async (url: string, key: string) =>
+        (await fetch(`${url}/v1/users/me`, { headers: { authorization: `Bearer ${key}` } })).status
+      const [kept, lost] = [
+        await admin(one.url, '/v1/keys', { name: 'kept' }),
+        await admin(one.url, '/v1/keys', { name: 'lost' }),
+      ]
+      for (const { secret } of [kept, lost]) expect(await status(other.url, secret)).toBe(200)
+      expect((await admin(one.url, `/v1/keys/${lost.id}/revoke`, {})).status).toBe('revoked')
+      // Told by NOTIFY; the stated bound is ten seconds.
+      await vi.waitFor(async () => expect(await status(other.url, lost.secret)).toBe(401), 10_000)
+      expect(await status(other.url, kept.secret)).toBe(200)
+      for (const { server } of [one, other]) {
+        server.child.kill('SIGTERM')
+        expect(await server.ended).toBe(0)
+        expect(server.output()).not.toContain(kept.secret)
+      }
+      const again = await start()
+      expect([await status(again.url, kept.secret), await status(again.url, lost.secret)]).toEqual([200, 401])
+    },
+  )
+
+  it('serves its own key while the database is away, says so in /ready, and answers 503 for the others', async () => {
+    const operator = 'the-operators-key-0123456789'
+    const server = startProcess({
+      DATABASE_URL: 'postgres://user:a-password@127.0.0.1:1/none',
+      IDENTITY_SECRET: 'a secret of the tests, thirty-two characters',
+      API_KEY: operator,
+    })
+    const [, url = ''] = await server.said(address)
+    await server.said(/Identities: .*ECONNREFUSED/)
+    const ready = await fetch(`${url}/ready`)
+    expect(ready.status).toBe(503)
+    expect(await ready.json()).toMatchObject({ checks: { identities: 'pending', database: 'failed' } })
+    const status = async (key: string) => (await fetch(`${url}/v1/models`, { headers: { 'x-api-key': key } })).status
+    expect([
+      await status(operator),
+      await status(drawApiKey('live')),
+      await status('mistyped'),
+      await status('tg_live_x'),
+    ]).toEqual([200, 503, 503, 401])
+    expect(server.output()).not.toContain('a-password')
+    server.child.kill('SIGTERM')
+    expect(await server.ended).toBe(0)
   })
 
   it('says what to do when its port is taken', async () => {
@@ -197,3 +279,30 @@ describe('the server as a process', () => {
     )
   })
 })
+
+/** Databases on the server at `TEST_DATABASE_URL`; without a server there the tests are skipped on a laptop, and fail in CI. */
+async function testDatabases(): Promise<TestDatabases | undefined> {
+  const serverUrl = process.env['TEST_DATABASE_URL'] ?? 'postgres://postgres@127.0.0.1:5432/postgres'
+  const run = async (statement: string) => {
+    const client = new pg.Client({ connectionString: serverUrl, connectionTimeoutMillis: 2_000 })
+    await client.connect()
+    await client.query(statement).finally(() => client.end())
+  }
+  try {
+    await run('select 1')
+  } catch (error) {
+    if (process.env['CI'] === 'true') throw error
+    process.stderr.write(`Skipped: no Postgres at ${serverUrl} (set TEST_DATABASE_URL).\n`)
+    return undefined
+  }
+  return {
+    async make() {
+      const name = `tollgate_server_${process.pid}_${Date.now()}`
+      await run(`create database ${name}`)
+      onTestFinished(() => run(`drop database ${name} with (force)`))
+      const url = new URL(serverUrl)
+      url.pathname = `/${name}`
+      return url.href
+    },
+  }
+}
