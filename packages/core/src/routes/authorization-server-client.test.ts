@@ -65,7 +65,7 @@ it.each([
     const config = await discover(id, authentication(key))
     const token = await oauth.clientCredentialsGrant(config, { scope: 'chat' })
     expect(token.scope).toBe('chat')
-  expect(token).not.toHaveProperty('refresh_token')
+    expect(token).not.toHaveProperty('refresh_token')
     expect(await oauth.tokenIntrospection(config, token.access_token)).toMatchObject({ active: true, client_id: id })
     await oauth.tokenRevocation(config, token.access_token)
     expect(await oauth.tokenIntrospection(config, token.access_token)).toEqual({ active: false })
