@@ -6,6 +6,7 @@ import { type Awaitable, isPromise } from '../stores/awaitable.js'
 import type { ApiKeyRecord } from '../stores/directory.js'
 import { type Challenges, identityUnavailable } from './auth-challenge.js'
 import type { IdentitySource } from './identity-sources.js'
+import type { Answer } from './remembered.js'
 
 interface ApiKeyOptions {
   readonly sources: readonly IdentitySource[]
@@ -31,8 +32,8 @@ export interface KeyHolder {
 }
 
 export interface ApiKeyVerifier {
-  /** A key that was proven before and whose record is at hand; nothing is asked, nothing counts as a guess. Throws as `verify`. */
-  recall(key: string): KeyHolder | undefined
+  /** A key that was proven before; `undefined` if it was not. Does not count as a guess. Throws or rejects as `verify`. */
+  recall(key: string): Awaitable<KeyHolder> | undefined
   /** Throws (or rejects with) `invalid_credentials`, or `identity_unavailable` when no directory can tell. */
   verify(key: string): Awaitable<KeyHolder>
 }
@@ -84,13 +85,13 @@ export function apiKeyVerifier(options: ApiKeyOptions): ApiKeyVerifier {
     recall(key) {
       const known = proven.get(hash('sha256', key))
       if (known === undefined) return undefined
-      const answer = known.source.keys.get(known.id)
-      if (isPromise(answer)) {
-        // `verify` will wait for the same lookup.
-        answer.catch(() => {})
-        return undefined
+      const { source, id, digest } = known
+      const answer = source.keys.get(id)
+      const again = ({ value }: Answer<ApiKeyRecord>) => {
+        if (value === undefined) throw challenges.invalid()
+        return admit(source, value, digest)
       }
-      return answer.value === undefined ? undefined : admit(known.source, answer.value, known.digest)
+      return isPromise(answer) ? answer.then(again) : again(answer)
     },
     verify(key) {
       const parsed = parseApiKey(key)

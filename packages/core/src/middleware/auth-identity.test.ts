@@ -259,7 +259,11 @@ describe('guesses from one address', () => {
     expect(Number(kept.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
     expect(directory.findApiKey.mock.calls.length).toBe(asked)
     expect((await ask(known)).status).toBe(200)
-    state.now += 12_000
+    // Also when its record has to be looked up anew.
+    state.now += 10_000
+    expect((await ask(fresh)).status).toBe(429)
+    expect((await ask(known)).status).toBe(200)
+    state.now += 2_000
     expect((await ask(fresh)).status).toBe(200)
   })
 })

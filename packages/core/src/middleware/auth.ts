@@ -200,11 +200,12 @@ export function auth(options: AuthOptions): Handler {
       noteUse(holder)
       return holder.principal
     }
-    const known = verifier.recall(key)
-    if (known !== undefined) return admit(known)
-    // Who is known already is let in even when others guess behind the same address.
-    failures?.check(req)
-    const holder = verifier.verify(key)
+    let holder = verifier.recall(key)
+    if (holder === undefined) {
+      // Who is known already is let in even when others guess behind the same address.
+      failures?.check(req)
+      holder = verifier.verify(key)
+    }
     return isPromise(holder) ? holder.then(admit) : admit(holder)
   }
 
