@@ -27,7 +27,7 @@ function start(): void {
   server.once('error', (error: NodeJS.ErrnoException) => {
     const mend = error.code === 'EADDRINUSE' ? `: port ${settings.PORT} is taken, set PORT to another one` : ''
     process.stderr.write(`Cannot listen on ${settings.HOST}:${settings.PORT} (${error.code})${mend}\n`)
-    process.exit(1)
+    void endUnheard(gate)
   })
   server.listen(settings.PORT, settings.HOST, () => {
     const { port } = server.address() as AddressInfo
@@ -38,6 +38,13 @@ function start(): void {
     )
   })
   endOnSignals(server, gate, settings, identities)
+}
+
+/** Ending while models load would abort the process in native code: they come up first, then they are closed. */
+async function endUnheard({ service }: Gate): Promise<void> {
+  const closed = service.ready().then(() => service.close())
+  await Promise.race([closed, sleep(10_000)]).catch(() => {})
+  process.exit(1)
 }
 
 function identityStore({ DATABASE_URL: url, IDENTITY_SECRET: secret }: Settings): PostgresIdentityStore | undefined {
