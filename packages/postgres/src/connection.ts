@@ -1,13 +1,15 @@
 import { mkdir } from 'node:fs/promises'
 import type { PGlite } from '@electric-sql/pglite'
-import { type Dialect, PGliteDialect, PostgresDialect } from 'kysely'
+import { answerWithin } from '@tollgate/core/stores/answer-within'
+import { type Dialect, PostgresDialect, type PostgresPoolClient } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
+import { pgliteDialect } from './pglite-dialect.js'
 
 /** Where the database is. */
 export type PostgresConnection =
-  /** A server; a pool is made for it. `max` connections, default 10, one of which listens. */
-  | { readonly url: string; readonly max?: number }
-  /** A pool of your own, with timeouts of your own. One of its connections is kept to listen. It is not closed. */
+  /** A server; a pool is made for it. `max` connections, 2 or more, default 10, one of which listens. */
+  | { readonly url: string; readonly max?: number | undefined }
+  /** A pool of your own, of 2 connections or more: one is kept to listen. It is not closed. */
   | { readonly pool: Pool }
   /** Embedded, in a folder that is made if need be; one process at a time. */
   | { readonly folder: string }
@@ -33,38 +35,41 @@ export async function openBackend(
   onError: (error: unknown) => void,
 ): Promise<Backend> {
   if ('url' in connection || 'pool' in connection) return serverBackend(connection, timeoutMs, onError)
-  if ('pglite' in connection) return embeddedBackend(connection.pglite, async () => {})
+  if ('pglite' in connection) return embeddedBackend(connection.pglite, timeoutMs, async () => {})
   const { PGlite } = await import('@electric-sql/pglite')
   await mkdir(connection.folder, { recursive: true })
   const pglite = await PGlite.create(connection.folder)
-  return embeddedBackend(pglite, () => pglite.close())
+  return embeddedBackend(pglite, timeoutMs, () => pglite.close())
 }
 
-function embeddedBackend(pglite: PGlite, close: () => Promise<void>): Backend {
+function embeddedBackend(pglite: PGlite, timeoutMs: number, close: () => Promise<void>): Backend {
   return {
-    dialect: new PGliteDialect({ pglite }),
+    dialect: pgliteDialect(pglite, timeoutMs),
     async listen(channel, onPayload) {
-      return pglite.listen(channel, onPayload)
+      return answerWithin(pglite.listen(channel, onPayload), timeoutMs)
     },
     close,
   }
 }
 
 async function serverBackend(
-  connection: { readonly url: string; readonly max?: number } | { readonly pool: Pool },
+  connection: { readonly url: string; readonly max?: number | undefined } | { readonly pool: Pool },
   timeoutMs: number,
   onError: (error: unknown) => void,
 ): Promise<Backend> {
-  const pool = 'pool' in connection ? connection.pool : await ownPool(connection, timeoutMs)
+  const own = 'url' in connection
+  const pool = own ? await ownPool(connection, timeoutMs) : connection.pool
   pool.on('error', onError)
-  const close = async () => {
-    pool.off('error', onError)
-    if ('url' in connection) await pool.end()
-  }
   return {
-    dialect: new PostgresDialect({ pool }),
+    dialect: new PostgresDialect({
+      pool: {
+        options: pool.options,
+        connect: async () => boundedClient(await connect(pool, timeoutMs), timeoutMs),
+        end: async () => {},
+      },
+    }),
     async listen(channel, onPayload, onLost) {
-      const client: PoolClient = await pool.connect()
+      const client = await connect(pool, timeoutMs)
       let over = false
       const end = (error?: unknown) => {
         if (over) return
@@ -78,29 +83,84 @@ async function serverBackend(
       client.on('error', end)
       client.on('end', () => end(new Error('The connection that listens was closed.')))
       try {
-        await client.query(`listen ${channel}`)
+        await answerWithin(client.query(`listen ${channel}`), timeoutMs)
       } catch (error) {
-        over = true
-        client.release(true)
+        end()
         throw error
       }
+      // Lost between the answer and now: nobody would listen again.
+      if (over) throw new Error('The connection that listens was closed.')
       return async () => end()
     },
-    close,
+    async close() {
+      // Connections of our own may complain until the last is gone.
+      if (own) await pool.end()
+      else pool.off('error', onError)
+    },
   }
 }
 
-async function ownPool({ url, max = 10 }: { url: string; max?: number }, timeoutMs: number): Promise<Pool> {
+/** A connection out of the pool; one that comes too late goes back. */
+async function connect(pool: Pool, timeoutMs: number): Promise<PoolClient> {
+  const coming = pool.connect()
+  try {
+    return await answerWithin(coming, timeoutMs)
+  } catch (error) {
+    coming.then(
+      (client) => client.release(),
+      () => {},
+    )
+    throw error
+  }
+}
+
+/**
+ * A connection that answers within the time, and goes back to the pool only in a known state: after anything but an answer of the server it is closed.
+ */
+function boundedClient(client: PoolClient, timeoutMs: number): PostgresPoolClient {
+  let lost: { readonly error: unknown } | undefined
+  // An error event that nobody hears ends the process; whoever waits for an answer is told by its rejection.
+  const onError = (error: unknown) => {
+    lost ??= { error }
+  }
+  client.on('error', onError)
+  const query = async (text: string, values: readonly unknown[]) => {
+    if (lost !== undefined) throw lost.error
+    try {
+      // The server's own limit comes first, where it can still say so.
+      return await answerWithin(client.query(text, [...values]), timeoutMs + 1_000)
+    } catch (error) {
+      if (!isAnswer(error)) lost ??= { error }
+      throw error
+    }
+  }
+  return {
+    // Without its other form, for cursors: none is asked for.
+    query: query as unknown as PostgresPoolClient['query'],
+    release(destroy = false) {
+      client.release(destroy || lost !== undefined)
+      // The pool listens again, to one that it closes too.
+      client.off('error', onError)
+    },
+  }
+}
+
+/** Is this what the server said of a statement, so that the connection goes on? The classes are those it says when it ends one. */
+function isAnswer(error: unknown): boolean {
+  const { severity, code } = error as { severity?: unknown; code?: unknown }
+  return typeof severity === 'string' && !/^(?:08|57P|25P0[34])/.test(String(code))
+}
+
+async function ownPool({ url, max = 10 }: { url: string; max?: number | undefined }, timeoutMs: number): Promise<Pool> {
   const { default: pg } = await import('pg')
   return new pg.Pool({
     connectionString: url,
     max,
     application_name: 'tollgate',
     keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
     connectionTimeoutMillis: timeoutMs,
     statement_timeout: timeoutMs,
-    // When the server cannot even say that it was too slow.
-    query_timeout: timeoutMs + 1_000,
     idle_in_transaction_session_timeout: timeoutMs,
   })
 }

@@ -33,6 +33,10 @@ export function isStorable(...texts: ReadonlyArray<string | undefined>): boolean
 /** What the database refused, in words of the contract; anything else as it is. */
 export function refusalOf(error: unknown, kind: EntityKind, id: string): unknown {
   const { code, constraint = '' } = error as { code?: unknown; constraint?: string }
+  // A character that Postgres keeps neither in text nor in JSON.
+  if (code === '22021' || code === '22P05' || code === '22P02') {
+    return new TollgateError('invalid_request', `The ${kind} holds a NUL or half a surrogate pair, which is not kept.`)
+  }
   if (code === '23505') return new TollgateError('conflict', `The ${kind} ${id} is there already.`)
   if (code !== '23503') return error
   const parent = /team/.test(constraint) ? 'team' : /user/.test(constraint) ? 'user' : 'tenant'

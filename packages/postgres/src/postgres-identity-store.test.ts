@@ -59,6 +59,27 @@ describe('on embedded Postgres', () => {
     }),
   )
 
+  it('that another transaction keeps busy is an error within the stated time, and nothing is done of it later', async () => {
+    await pglite.exec(`truncate ${names.map((name) => `tollgate.${name}`).join(', ')} restart identity cascade`)
+    const store = postgresIdentityStore({ connection: { pglite }, secret, timeoutMs: 200 })
+    onTestFinished(() => store.close())
+    await store.ready()
+    await store.create('tenant', { id: 'acme', name: 'Acme', disabled: false }, by)
+    let free = () => {}
+    const busy = pglite.transaction(
+      () =>
+        new Promise<void>((resolve) => {
+          free = resolve
+        }),
+    )
+    const asked = [store.check(), store.update('tenant', { id: 'acme' }, () => ({ name: 'Late' }), by)]
+    for (const each of asked) await expect(each).rejects.toThrow('No answer within 200 ms.')
+    free()
+    await busy
+    await store.check()
+    expect((await store.find('tenant', { id: 'acme' }))?.name).toBe('Acme')
+  })
+
   it('keeps everything in its folder over a restart, and no secret in clear', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'tollgate-pglite-'))
     onTestFinished(() => rm(folder, { recursive: true, force: true }))
@@ -195,18 +216,109 @@ describe.skipIf(!reachable && process.env['CI'] !== 'true')('on a Postgres serve
     await expect(store.check()).rejects.toMatchObject({ code: 'store_unavailable' })
 
     // The database comes up: a relay to the real one at the address that was dead.
-    const relay = createServer((socket) => {
-      const upstream = new Socket()
-      upstream.connect(Number(url.port || 5432), url.hostname)
-      socket.pipe(upstream).pipe(socket)
-      socket.on('error', () => upstream.destroy())
-      upstream.on('error', () => socket.destroy())
-    })
-    await new Promise<void>((resolve) => relay.listen(port, '127.0.0.1', resolve))
-    onTestFinished(() => new Promise<void>((resolve) => relay.close(() => resolve())))
+    await relayTo(url, port)
     await ready
     await store.check()
     await store.close()
+  })
+
+  it('that cuts its connections while a statement runs is an error for who waits, and not the end of the process', async () => {
+    await empty()
+    const uncaught: unknown[] = []
+    const onUncaught = (error: unknown) => uncaught.push(error)
+    process.on('uncaughtExceptionMonitor', onUncaught)
+    onTestFinished(() => {
+      process.off('uncaughtExceptionMonitor', onUncaught)
+    })
+    const relay = await relayTo(url)
+    const store = await opened({ url: relay.url })
+    await store.create('tenant', { id: 'acme', name: 'Acme', disabled: false }, by)
+    const waiting = async (cut: () => unknown) => {
+      await client.query('begin')
+      await client.query('select from tollgate.tenants for update')
+      const update = store
+        .update('tenant', { id: 'acme' }, () => ({ name: 'New' }), by)
+        .catch((error: unknown) => error)
+      await vi.waitFor(async () => expect(await waiters()).toBe(1), 5_000)
+      await cut()
+      expect(await update).toBeInstanceOf(Error)
+      await client.query('rollback')
+      await vi.waitFor(() => store.check(), 5_000)
+      expect((await store.find('tenant', { id: 'acme' }))?.name).toBe('Acme')
+    }
+    const waiters = async () =>
+      (await client.query(`select from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'`, [database]))
+        .rowCount
+    await waiting(() => relay.cut())
+    await waiting(() =>
+      client.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()`,
+        [database],
+      ),
+    )
+    expect(uncaught).toEqual([])
+  })
+
+  it('behind connections that went silent is asked over new ones', async () => {
+    const relay = await relayTo(url)
+    const store = postgresIdentityStore({
+      connection: { url: relay.url, max: 3 },
+      secret,
+      timeoutMs: 200,
+      onError: () => {},
+    })
+    onTestFinished(() => store.close())
+    await store.ready()
+    await Promise.all([store.check(), store.check()])
+    relay.silence()
+    for (let silent = 0; silent < 2; silent += 1) await expect(store.check()).rejects.toThrow()
+    for (let again = 0; again < 3; again += 1) await store.check()
+  })
+
+  it('is closed also while it begins to listen again', async () => {
+    const relay = await relayTo(url)
+    const store = await opened({ url: relay.url }, () => {})
+    const held = relay.hold()
+    relay.cut()
+    const letIn = await held
+    const closed = Promise.resolve(store.close()).then(() => 'closed')
+    letIn()
+    const late = new Promise((resolve) => setTimeout(resolve, 3_000, 'late').unref())
+    expect(await Promise.race([closed, late])).toBe('closed')
+  })
+
+  it('goes on telling when a listener throws, and says so', async () => {
+    await empty()
+    const errors: unknown[] = []
+    const store = await opened(connection, (error) => errors.push(error))
+    const thrown = new Error('no')
+    store.onChange?.(() => {
+      throw thrown
+    })
+    const { changes } = heard(store)
+    // Too long for NOTIFY: all that can be told is that something changed.
+    await store.create('tenant', { id: 'ab'.repeat(4_000), name: 'Long', disabled: false }, by)
+    await store.create('tenant', { id: 'acme', name: 'Acme', disabled: false }, by)
+    await vi.waitFor(() => expect(changes).toEqual([{ kind: 'all' }, { kind: 'tenant', id: 'acme' }]), 5_000)
+    expect(errors).toEqual([thrown, thrown])
+  })
+
+  it('refuses what memoryIdentityStore refuses too, and characters that Postgres does not keep', async () => {
+    await empty()
+    const store = await opened(connection)
+    for (const id of ['acme', 'globex']) await store.create('tenant', { id, name: id, disabled: false }, by)
+    const owner = { kind: 'tenant', id: 'acme' } as const
+    const key = { environment: 'live', name: 'k', scopes: [], roles: [], secrets: [] } as const
+    await store.create('key', { ...key, id: 'k1', tenant: 'acme', owner }, by)
+    const stray = store.update('key', { id: 'k1' }, () => ({ owner: { kind: 'tenant' as const, id: 'globex' } }), by)
+    await expect(stray).rejects.toMatchObject({ code: 'not_found' })
+    for (const text of ['\u0000', '\ud800']) {
+      const tenant = { id: `x${text}`, name: 'x', disabled: false }
+      await expect(store.create('tenant', tenant, by)).rejects.toMatchObject({ code: 'invalid_request' })
+      const named = store.update('tenant', { id: 'acme' }, () => ({ name: text }), by)
+      await expect(named).rejects.toMatchObject({ code: 'invalid_request' })
+    }
+    expect((await store.listAudit({ limit: 10 })).items).toHaveLength(3)
   })
 
   it('that stops answering is an error within the stated time, never a hang', async () => {
@@ -234,6 +346,14 @@ describe('the factory', () => {
     expect(() => postgresIdentityStore({ connection: undefined as never, secret })).toThrow(/connection/)
     expect(() => postgresIdentityStore({ connection: { folder: 'x' }, secret: 'short' })).toThrow(/32 bytes/)
     expect(() => postgresIdentityStore({ connection: { folder: 'x' }, secret, timeoutMs: 0 })).toThrow(/timeoutMs/)
+    const misspelt = { connection: { folder: 'x' }, secret, statementTimeoutMs: 5 }
+    expect(() => postgresIdentityStore(misspelt)).toThrow(/statementTimeoutMs/)
+    for (const connection of [{}, { url: 'localhost' }, { folder: '' }, { url: serverUrl, max: 1 }, { pglite: {} }]) {
+      expect(() => postgresIdentityStore({ connection: connection as never, secret })).toThrow(/connection/)
+    }
+    // One connection listens: a second one has to ask.
+    const pool = new pg.Pool({ max: 1 })
+    expect(() => postgresIdentityStore({ connection: { pool }, secret })).toThrow(/connection/)
   })
 })
 
@@ -245,5 +365,52 @@ async function isReachable(): Promise<boolean> {
     return true
   } catch {
     return false
+  }
+}
+
+/** A way to the database that can be cut, go silent, or hold the next one at the door. */
+async function relayTo(target: URL, port: string | number = 0) {
+  const pairs = new Set<{ readonly near: Socket; readonly far: Socket }>()
+  let atTheDoor: ((letIn: () => void) => void) | undefined
+  const server = createServer((near) => {
+    const far = new Socket()
+    pairs.add({ near, far })
+    near.on('error', () => far.destroy())
+    near.on('close', () => far.destroy())
+    far.on('error', () => near.destroy())
+    const letIn = () => {
+      far.connect(Number(target.port || 5432), target.hostname)
+      near.pipe(far).pipe(near)
+    }
+    if (atTheDoor === undefined) return letIn()
+    atTheDoor(letIn)
+    atTheDoor = undefined
+  })
+  await new Promise<void>((resolve) => server.listen(Number(port), '127.0.0.1', resolve))
+  const url = new URL(target)
+  url.port = String((server.address() as { port: number }).port)
+  const cut = () => {
+    for (const { near } of pairs) near.resetAndDestroy()
+    pairs.clear()
+  }
+  onTestFinished(async () => {
+    const closed = new Promise((resolve) => server.close(resolve))
+    cut()
+    await closed
+  })
+  return {
+    url: url.href,
+    cut,
+    silence() {
+      for (const { near, far } of pairs) {
+        near.unpipe(far).resume()
+        far.unpipe(near).resume()
+      }
+    },
+    /** The next connection waits until it is let in. */
+    hold: () =>
+      new Promise<() => void>((resolve) => {
+        atTheDoor = resolve
+      }),
   }
 }

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { configInvalid, TollgateError } from '@tollgate/core/errors'
+import type { PGlite } from '@electric-sql/pglite'
+import { TollgateError } from '@tollgate/core/errors'
+import { checkedOptions, functionOption, objectOption } from '@tollgate/core/options'
 import type { DirectoryChange } from '@tollgate/core/stores/directory'
 import { effectiveKey, effectiveUser } from '@tollgate/core/stores/effective-identity'
 import { changedFields } from '@tollgate/core/stores/identity-audit'
@@ -20,6 +22,8 @@ import type {
   User,
 } from '@tollgate/core/stores/identity-store'
 import { Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import type { Pool } from 'pg'
+import { z } from 'zod'
 import { type Backend, openBackend, type PostgresConnection } from './connection.js'
 import { columnsOf, isStorable, refusalOf } from './identity-rows.js'
 import { migrate } from './migrations.js'
@@ -59,6 +63,27 @@ const tables = {
   key: 'tollgate.api_keys',
 } as const
 
+/** Bytes that `NOTIFY` takes. */
+const maxPayload = 7_999
+
+const schema = z.strictObject({
+  connection: z.union(
+    [
+      z.strictObject({ url: z.string().regex(/^postgres(?:ql)?:\/\//), max: z.int().min(2).optional() }),
+      z.strictObject({
+        pool: objectOption<Pool>('a Pool of pg', 'connect').refine(({ options }) => !((options?.max ?? 10) < 2)),
+      }),
+      z.strictObject({ folder: z.string().min(1) }),
+      z.strictObject({ pglite: objectOption<PGlite>('a PGlite', 'query', 'listen') }),
+    ],
+    'must be { url: "postgres://…", max?: 2 or more }, { pool: of 2 connections or more }, { folder } or { pglite }',
+  ),
+  secret: z.custom<IdentitySecret>(),
+  timeoutMs: z.int().min(1).default(5_000),
+  onError: functionOption<(error: unknown) => void>().default(() => warn),
+  now: functionOption<() => number>().default(() => Date.now),
+})
+
 type Database = Kysely<Tables> | Transaction<Tables>
 
 /**
@@ -71,22 +96,23 @@ type Database = Kysely<Tables> | Transaction<Tables>
  * await store.ready()
  */
 export function postgresIdentityStore(options: PostgresIdentityStoreOptions): PostgresIdentityStore {
-  const { connection, timeoutMs = 5_000, onError = warn, now = Date.now } = options
-  if (typeof connection !== 'object' || connection === null) {
-    throw configInvalid('postgresIdentityStore: connection: give { url }, { pool }, { folder } or { pglite }')
-  }
-  if (!(Number.isInteger(timeoutMs) && timeoutMs >= 1)) {
-    throw configInvalid('postgresIdentityStore: timeoutMs: must be a whole number of milliseconds, 1 or more')
-  }
-  const { digestsOf, seal, open } = identitySecrets(options.secret)
+  const { connection, secret, timeoutMs, onError, now } = checkedOptions('postgresIdentityStore', schema, options)
+  const { digestsOf, seal, open } = identitySecrets(secret)
   const listeners = new Set<(change: DirectoryChange) => void>()
   const closing = new AbortController()
   let opened: { readonly backend: Backend; readonly database: Kysely<Tables> } | undefined
   let opening: Promise<void> | undefined
   let stopListening: () => Promise<void> = async () => {}
+  let listeningAgain: Promise<void> | undefined
 
   const announce = (change: DirectoryChange): void => {
-    for (const listener of listeners) listener(change)
+    for (const listener of listeners) {
+      try {
+        listener(change)
+      } catch (error) {
+        onError(error)
+      }
+    }
   }
 
   const db = (): Kysely<Tables> => {
@@ -112,7 +138,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
   const listen = async (backend: Backend): Promise<void> => {
     stopListening = await backend.listen(channel, onPayload, (error) => {
       onError(error)
-      void listenAgain(backend)
+      listeningAgain = listenAgain(backend)
     })
   }
   const listenAgain = async (backend: Backend): Promise<void> => {
@@ -128,13 +154,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
       }
     }
   }
-  const onPayload = (payload: string): void => {
-    try {
-      announce(JSON.parse(payload) as DirectoryChange)
-    } catch {
-      announce({ kind: 'all' })
-    }
-  }
+  const onPayload = (payload: string): void => announce(changeIn(payload))
 
   const ready = async (): Promise<void> => {
     for (let pauseMs = firstPauseMs; opened === undefined; pauseMs = Math.min(lastPauseMs, pauseMs * 2)) {
@@ -149,7 +169,9 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
   }
 
   const tell = async (transaction: Database, change: DirectoryChange): Promise<void> => {
-    await sql`select pg_notify(${channel}, ${JSON.stringify(change)})`.execute(transaction)
+    const payload = JSON.stringify(change)
+    const told = Buffer.byteLength(payload) > maxPayload ? JSON.stringify({ kind: 'all' }) : payload
+    await sql`select pg_notify(${channel}, ${told})`.execute(transaction)
   }
   const log = async (
     transaction: Database,
@@ -233,6 +255,8 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
       closing.abort(new Error('The identity store was closed.'))
       await opening?.catch(() => {})
       listeners.clear()
+      // Or a connection that begins to listen now is one that nobody ends.
+      await listeningAgain
       await stopListening().catch(() => {})
       await opened?.backend.close()
     },
@@ -277,9 +301,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
       ) as Entities[typeof kind]
       const { id } = kept
       const tenant = kind === 'tenant' ? id : (kept as User).tenant
-      if (kind === 'key' && (kept as ApiKey).owner.kind === 'tenant' && (kept as ApiKey).owner.id !== tenant) {
-        throw new TollgateError('not_found', `The tenant that the key ${id} belongs to is not its own.`)
-      }
+      checkOwner(kind, kept)
       try {
         await db()
           .transaction()
@@ -329,6 +351,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
             const before = entityOf<typeof kind>(row)
             const changes = change(before)
             const after = JSON.parse(JSON.stringify({ ...before, ...changes, updatedAt: by.at })) as typeof before
+            checkOwner(kind, after)
             const { id } = after
             const tenant = kind === 'tenant' ? id : (after as User).tenant
             let update = transaction
@@ -467,6 +490,22 @@ function entityOf<Kind extends EntityKind>(row: Selectable<Tables['tollgate.api_
   const body = row.body as unknown as Entities[Kind]
   const lastUsedAt = row.last_used_at ?? undefined
   return lastUsedAt === undefined ? body : { ...body, lastUsedAt: Number(lastUsedAt) }
+}
+
+/** The database sees to all other parents: a key of a tenant has no column for its owner. */
+function checkOwner(kind: EntityKind, entity: Entities[EntityKind]): void {
+  if (kind !== 'key') return
+  const { id, tenant, owner } = entity as ApiKey
+  if (owner.kind !== 'tenant' || owner.id === tenant) return
+  throw new TollgateError('not_found', `The tenant that the key ${id} belongs to is not its own.`)
+}
+
+function changeIn(payload: string): DirectoryChange {
+  try {
+    return JSON.parse(payload) as DirectoryChange
+  } catch {
+    return { kind: 'all' }
+  }
 }
 
 function changeOf(kind: EntityKind, entity: Entities[EntityKind]): DirectoryChange {
