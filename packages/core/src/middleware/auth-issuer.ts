@@ -1,9 +1,10 @@
-import type { CryptoKey, JWTPayload } from 'jose'
+import type { CryptoKey, JSONWebKeySet, JWTPayload } from 'jose'
 import { z } from 'zod'
 import { functionOption } from '../options.js'
 import type { Awaitable } from '../stores/awaitable.js'
 import { identityOf, type TokenIdentity } from './auth-claims.js'
-import { type KeySource, remoteKeys } from './auth-jwks.js'
+import { discoveredKeySet, metadataPlaces } from './auth-discovery.js'
+import { givenKeys, isTrustworthy, type KeySource, remoteKeys } from './auth-jwks.js'
 import type { TrustedIssuer } from './auth-jwt.js'
 
 const secretAlgorithms = ['HS256', 'HS384', 'HS512'] as const
@@ -25,6 +26,7 @@ export type JwtAlgorithm = (typeof secretAlgorithms)[number] | (typeof publicKey
 
 const nonEmpty = z.string().min(1)
 const secret = z.union([z.string(), z.instanceof(Uint8Array)], 'must be a string or bytes')
+const https = 'must be https: whoever can change the keys on their way can be anyone (allowHttp: true lets it be)'
 
 /** The options of one issuer. The algorithms must all fit the kind of key, so that no public key is ever taken for a secret. */
 export const jwtIssuer = z
@@ -44,6 +46,11 @@ export const jwtIssuer = z
       .union([z.url(), z.instanceof(URL)], 'must be a URL')
       .transform((url) => new URL(url))
       .optional(),
+    discovery: z
+      .union([z.boolean(), z.url({ abort: true }), z.instanceof(URL)], 'must be true, or the URL of the metadata')
+      .transform((where) => (typeof where === 'boolean' ? where || undefined : new URL(where)))
+      .optional(),
+    jwks: functionOption<() => Awaitable<JSONWebKeySet>>().optional(),
     jwksTimeoutMs: z.int().min(1).max(60_000).default(5_000),
     allowHttp: z.boolean().default(false),
     fetch: functionOption<typeof globalThis.fetch>().optional(),
@@ -56,11 +63,14 @@ export const jwtIssuer = z
   })
   .superRefine((issuer, context) => {
     const issue = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
-    if ((issuer.secret === undefined) === (issuer.jwksUrl === undefined))
-      issue('secret', 'give either secret or jwksUrl')
+    const { jwksUrl, discovery, jwks, allowHttp } = issuer
+    if ([issuer.secret, jwksUrl, discovery, jwks].filter((keys) => keys !== undefined).length !== 1) {
+      issue('secret', 'give exactly one of secret, jwksUrl, discovery and jwks')
+    }
     const fitting: readonly string[] = issuer.secret === undefined ? publicKeyAlgorithms : secretAlgorithms
     if (issuer.algorithms.some((algorithm) => !fitting.includes(algorithm))) {
-      issue('algorithms', `must be of ${fitting.join(', ')} with ${issuer.secret === undefined ? 'jwksUrl' : 'secret'}`)
+      const keys = issuer.secret === undefined ? 'jwksUrl, discovery and jwks' : 'secret'
+      issue('algorithms', `must be of ${fitting.join(', ')} with ${keys}`)
     }
     // RFC 7518, 3.2: a secret as long as the hash, or it is the weakest part.
     const leastBytes = Math.max(...issuer.algorithms.map((algorithm) => Number(algorithm.slice(2)) / 8 || 0))
@@ -70,11 +80,12 @@ export const jwtIssuer = z
         `must have ${leastBytes} bytes or more: node -p "crypto.randomBytes(${leastBytes}).toString('base64url')"`,
       )
     }
-    if (issuer.jwksUrl !== undefined && !isTrustworthy(issuer.jwksUrl, issuer.allowHttp)) {
-      issue(
-        'jwksUrl',
-        'must be https: whoever can change the keys on their way can be anyone (allowHttp: true lets it be)',
-      )
+    if (jwksUrl !== undefined && !isTrustworthy(jwksUrl, allowHttp)) issue('jwksUrl', https)
+    if (discovery !== undefined) {
+      const places = metadataPlaces(issuer.issuer, discovery)
+      if (places.length === 0) {
+        issue('discovery', 'give the URL of the metadata: the issuer is no http(s) URL without ? and #')
+      } else if (!places.every((place) => isTrustworthy(place, allowHttp))) issue('discovery', https)
     }
     if (issuer.principal !== undefined && (issuer.tenants !== undefined || issuer.claims !== undefined)) {
       issue('principal', 'replaces tenants and claims: leave them out')
@@ -83,7 +94,7 @@ export const jwtIssuer = z
 
 /** The issuer that the options describe. Keys are imported once, at first use. */
 export function trustedIssuer(options: z.output<typeof jwtIssuer>, now: () => number): TrustedIssuer {
-  const { issuer, tenants = 'any', claims, principal, secret: secrets = [], jwksUrl: url, fetch, ...rest } = options
+  const { issuer, tenants = 'any', claims, principal, ...rest } = options
   const reading = {
     issuer,
     tenants,
@@ -100,9 +111,19 @@ export function trustedIssuer(options: z.output<typeof jwtIssuer>, now: () => nu
     clockToleranceSeconds: rest.clockToleranceSeconds,
     maxTokenAgeSeconds: rest.maxTokenAgeSeconds,
     typ: rest.typ,
-    keys: url === undefined ? secretKeys(secrets) : remoteKeys({ url, now, fetch, timeoutMs: rest.jwksTimeoutMs }),
+    keys: keysOf(options, now),
     identify: principal ?? ((payload) => identityOf(payload, reading)),
   }
+}
+
+function keysOf(options: z.output<typeof jwtIssuer>, now: () => number): KeySource {
+  const { issuer, secret: secrets = [], jwksUrl, discovery, jwks, allowHttp, fetch, jwksTimeoutMs: timeoutMs } = options
+  if (jwks !== undefined) return givenKeys(jwks, timeoutMs)
+  if (jwksUrl !== undefined) return remoteKeys({ location: jwksUrl, now, fetch, timeoutMs })
+  if (discovery === undefined) return secretKeys(secrets)
+  const places = metadataPlaces(issuer, discovery)
+  const location = discoveredKeySet({ issuer, places, allowHttp, now, fetch, timeoutMs })
+  return remoteKeys({ location, now, fetch, timeoutMs })
 }
 
 function secretKeys(secrets: readonly Uint8Array[]): KeySource {
@@ -122,9 +143,4 @@ function secretKeys(secrets: readonly Uint8Array[]): KeySource {
 export function importSecret(bytes: Uint8Array, alg: string): Promise<CryptoKey> {
   const hash = `SHA-${alg.slice(2)}`
   return crypto.subtle.importKey('raw', new Uint8Array(bytes), { name: 'HMAC', hash }, false, ['sign', 'verify'])
-}
-
-function isTrustworthy(url: URL, allowHttp: boolean): boolean {
-  if (url.protocol === 'https:') return true
-  return url.protocol === 'http:' && (allowHttp || ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname))
 }

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { JWTPayload } from 'jose'
+import type { JSONWebKeySet, JWTPayload } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { isTollgateError, TollgateError } from '../errors.js'
@@ -28,17 +28,24 @@ export interface JwtIssuerOptions {
   readonly issuer: string
   /** The `aud` that its tokens must have: one of these. */
   readonly audience: string | readonly string[]
-  /** HS256, HS384, HS512 with `secret`; RS, PS, ES and EdDSA with `jwksUrl`. */
+  /** HS256, HS384, HS512 with `secret`; RS, PS, ES and EdDSA with `jwksUrl`, `discovery` and `jwks`. */
   readonly algorithms: readonly JwtAlgorithm[]
   /** At least as long as the hash (32 bytes for HS256). Several while one replaces another. */
   readonly secret?: string | Uint8Array | ReadonlyArray<string | Uint8Array>
-  /** Where the issuer's public keys are. */
+  /** Where the issuer's public keys are. Exactly one of `secret`, `jwksUrl`, `discovery` and `jwks` is needed. */
   readonly jwksUrl?: string | URL
-  /** How long the key set may take, milliseconds. Default 5,000. */
+  /**
+   * Instead: its metadata tell where. `true`: `<issuer>/.well-known/openid-configuration`, and if that answers 404
+   * `/.well-known/oauth-authorization-server` before the issuer's path (RFC 8414); or the URL of the metadata. Their `issuer` must be `issuer` to the letter.
+   */
+  readonly discovery?: boolean | string | URL
+  /** Instead: a function gives them, for keys held in this process. The same object as long as they are the same; public keys only. */
+  readonly jwks?: () => Awaitable<JSONWebKeySet>
+  /** How long the key set, and each of the metadata, may take, milliseconds. Default 5,000. */
   readonly jwksTimeoutMs?: number
-  /** Lets `jwksUrl` be `http:` on other hosts than this one. Default false. */
+  /** Lets `jwksUrl`, the metadata and their `jwks_uri` be `http:` on other hosts than this one. Default false. */
   readonly allowHttp?: boolean
-  /** For key sets behind a proxy or a private CA. Default: the global `fetch`. */
+  /** For key sets and metadata behind a proxy or a private CA. Default: the global `fetch`. */
   readonly fetch?: typeof globalThis.fetch
   /** How far clocks may differ. Default 5. */
   readonly clockToleranceSeconds?: number
