@@ -7,22 +7,29 @@ import {
   TimeoutError,
   UsageError,
 } from './errors.js'
-import { type CallOptions, callOptionNames, checkApiKey, checkOptions } from './options.js'
+import { type CallOptions, callOptionNames, checkApiKey, checkOptions, type Method } from './options.js'
 import { describeResponse, type ResponseInfo } from './response-info.js'
-import { backoffMs, spreadMs, wasNotProcessed } from './retry-policy.js'
+import { backoffMs, spreadMs, wasNotProcessed, wasRefusedUndone } from './retry-policy.js'
 import { abortedBy, openScope, type Scope } from './scope.js'
 import { type CallSettings, resolveCall, type Settings } from './settings.js'
 import type { TokenSession } from './token-session.js'
 import { exchange } from './transport.js'
 
 export interface CallSpec {
-  readonly method: 'GET' | 'POST'
+  readonly method: Method
   readonly path: string
   readonly accept: 'application/json' | 'text/event-stream'
   readonly body?: string
   readonly contentType?: string
   /** Of a POST: does it carry an idempotency key? One that is harmless to repeat needs none. */
   readonly keyed?: boolean
+  /**
+   * To do it twice would be wrong, and the server may not heed an idempotency key: it is repeated only after a refusal that says it was not done,
+   * and has a key only if the caller gave one.
+   */
+  readonly once?: boolean
+  /** Instead of a token: how a login says who asks. */
+  readonly authorization?: string
 }
 
 /** What `send` needs besides the settings: where tokens come from, or nothing for calls that carry no credential. */
@@ -74,7 +81,8 @@ export async function send<T>(
   const call = resolveCall(settings, options)
   const deadline = settings.now() + call.timeoutMs
   const key = idempotencyKey(spec, call)
-  const mayRepeat = spec.method === 'GET' || spec.keyed === false || key !== undefined
+  const mayRepeat = spec.once !== true && (spec.method === 'GET' || spec.keyed === false || key !== undefined)
+  const isUndone = spec.once === true ? wasRefusedUndone : wasNotProcessed
   const scope = openScope(call.signal, abortedBy)
   const limitTotal = (ms: number) => scope.after(ms, () => totalTimeout(call.timeoutMs, `${spec.method} ${spec.path}`))
   let stopTotal = limitTotal(call.timeoutMs)
@@ -102,7 +110,7 @@ export async function send<T>(
         const failure = describeFailure(error, attempt, settings.now() - startedAt)
         // An error of the login knows its own attempts.
         const isLogin = error.attempts.length > 0
-        const waitMs = isLogin || !(mayRepeat || wasNotProcessed(error)) ? undefined : waitBefore(error, attempt)
+        const waitMs = isLogin || !(mayRepeat || isUndone(error)) ? undefined : waitBefore(error, attempt)
         if (waitMs === undefined) {
           if (!isLogin) attachAttempts(error, error.kind === 'usage' ? failures : [...failures, failure])
           throw error
@@ -192,12 +200,14 @@ function requestHeaders(
   if (spec.contentType !== undefined) headers.set('content-type', spec.contentType)
   if (key !== undefined) headers.set('idempotency-key', key)
   if (token !== undefined) headers.set('authorization', `Bearer ${token}`)
+  if (spec.authorization !== undefined) headers.set('authorization', spec.authorization)
   return headers
 }
 
 /** One per call, so that the server can tell a repetition from a second request. */
 function idempotencyKey(spec: CallSpec, call: CallSettings): string | undefined {
   if (spec.method !== 'POST' || spec.keyed === false || call.idempotencyKey === false) return undefined
+  if (spec.once === true) return call.idempotencyKey
   // Not `crypto.randomUUID`, which pages without TLS do not have.
   return call.idempotencyKey ?? hex(crypto.getRandomValues(new Uint8Array(16)))
 }

@@ -6,13 +6,16 @@ import type { PredictRequest, PredictResponse } from '@tollgate/core/wire/predic
 import { jsonBody, type Sender } from './call.js'
 import { type ChatStream, createChatStream } from './chat-stream.js'
 import { type EmbedRequest, type EmbedResponse, embed } from './embed.js'
-import { UsageError } from './errors.js'
 import { callJson } from './json-call.js'
+import { createKeys, type Keys } from './keys.js'
 import type { CallOptions, ClientOptions } from './options.js'
+import { pathSegment } from './path-segment.js'
 import { type PredictBatchItem, type PredictBatchOptions, predictBatch } from './predict-batch.js'
 import { rememberResponse, responseOf } from './response-info.js'
 import { resolveSettings } from './settings.js'
-import { createTokenSession, logIn } from './token-session.js'
+import { createTokenRequest } from './token-request.js'
+import { createTokenSession } from './token-session.js'
+import { createUsers, type Users } from './users.js'
 
 export interface Client {
   /** `POST /inference`: one prompt, one answer, with what it cost. */
@@ -31,6 +34,10 @@ export interface Client {
     /** `GET /v1/models/{name}`. */
     get(name: string, options?: CallOptions): Promise<ModelDetails>
   }
+  /** API keys, for administrators. */
+  readonly keys: Keys
+  /** Who calls; and the users, for administrators. */
+  readonly users: Users
   /** `GET /health`; sends no credential. */
   health(options?: CallOptions): Promise<Health>
 }
@@ -43,7 +50,7 @@ export interface Chat {
 /**
  * A client of a Tollgate server, for Node, browsers and edge runtimes. Calls are retried where that can help, under one idempotency key and within
  * one time limit; every error is a {@link ClientError}. It holds no socket and no timer between calls, so there is nothing to close.
- * Throws {@link UsageError} `options_invalid` for options that cannot work.
+ * Throws a `UsageError` `options_invalid` for options that cannot work.
  *
  * @example
  * const client = createClient({ baseUrl: 'https://gate.example.com', apiKey: process.env.TOLLGATE_KEY })
@@ -54,7 +61,7 @@ export function createClient(options: ClientOptions): Client {
   const settings = resolveSettings(options)
   const { credentials } = settings
   const tokens =
-    credentials === undefined ? undefined : createTokenSession(() => logIn(settings, credentials), settings.now)
+    credentials === undefined ? undefined : createTokenSession(createTokenRequest(settings, credentials), settings.now)
   const sender: Sender = { settings, tokens }
 
   const post = <T extends object>(path: string, body: string, call: CallOptions, isAnswer: (answer: T) => boolean) =>
@@ -85,14 +92,12 @@ export function createClient(options: ClientOptions): Client {
         return info === undefined ? list.data : rememberResponse(list.data, info)
       },
       async get(name, call = {}) {
-        // A dot segment would be resolved away, and with it the rest of the path.
-        if (typeof name !== 'string' || name === '' || name === '.' || name === '..') {
-          throw new UsageError('request_invalid', 'models.get takes the name of a model.')
-        }
-        const path = `/v1/models/${encodeURIComponent(name)}`
+        const path = `/v1/models/${pathSegment(name, 'models.get takes the name of a model')}`
         return callJson<ModelDetails>(sender, { method: 'GET', path }, call, ({ id }) => typeof id === 'string')
       },
     },
+    keys: createKeys(sender),
+    users: createUsers(sender),
     health: async (call = {}) =>
       callJson<Health>({ settings, anonymous: true }, { method: 'GET', path: '/health' }, call, ({ status }) => {
         return typeof status === 'string'

@@ -1,4 +1,14 @@
 export type { Health, HealthModel } from '@tollgate/core/wire/health'
+export type {
+  ApiKeyObject,
+  ApiKeyOwner,
+  ApiKeyWithSecret,
+  CreateApiKey,
+  ListPage,
+  ListRequest,
+  RotateApiKey,
+  UpdateApiKey,
+} from '@tollgate/core/wire/identity'
 export type { InferenceRequest, InferenceResponse } from '@tollgate/core/wire/inference'
 export type { ModelDetails, ModelListEntry, ModelVersion } from '@tollgate/core/wire/models'
 export type {
@@ -13,6 +23,7 @@ export type {
 export type { OpenAiUsage } from '@tollgate/core/wire/openai-usage'
 export type { BatchPrediction, PredictRequest, PredictResponse } from '@tollgate/core/wire/predict'
 export type { Problem } from '@tollgate/core/wire/problem'
+export type { Me } from '@tollgate/core/wire/token'
 export type { ChatStream } from './chat-stream.js'
 export { type Chat, type Client, createClient } from './client.js'
 export type { EmbedRequest, EmbedResponse } from './embed.js'
@@ -31,7 +42,19 @@ export {
   TollgateClientError,
   UsageError,
 } from './errors.js'
-export type { CallOptions, ClientOptions, Credentials, KyLike, RetryNotice } from './options.js'
+export type { Keys } from './keys.js'
+export type {
+  CallOptions,
+  ClientCredentials,
+  ClientOptions,
+  Credentials,
+  KyLike,
+  Method,
+  PasswordCredentials,
+  RetryNotice,
+} from './options.js'
 export type { PredictBatchItem, PredictBatchOptions, PredictBatchProgress } from './predict-batch.js'
 export type { RateLimit, RateLimitPolicy } from './rate-limit.js'
 export { type ResponseInfo, responseOf } from './response-info.js'
+export type { CreateUser, UpdateUser, UserObject } from './user-objects.js'
+export type { Users } from './users.js'

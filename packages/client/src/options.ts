@@ -2,11 +2,13 @@ import type { ClientError } from './errors.js'
 import { UsageError } from './errors.js'
 import type { ResponseInfo } from './response-info.js'
 
+export type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE'
+
 /** What the client needs of a ky: every instance of ky 1.14 and ky 2 is one. */
 export type KyLike = (
   url: string,
   options: {
-    method: 'GET' | 'POST'
+    method: Method
     headers: Headers
     body?: string
     signal: AbortSignal
@@ -20,7 +22,7 @@ export type KyLike = (
 
 /** What `onRetry` is told before the client waits. */
 export interface RetryNotice {
-  readonly method: 'GET' | 'POST'
+  readonly method: Method
   readonly path: string
   /** The attempt that failed, from 1. */
   readonly attempt: number
@@ -29,12 +31,27 @@ export interface RetryNotice {
   readonly error: ClientError
 }
 
-export interface Credentials {
+/** Of a user. Where the server gives a refresh token with the login, that is used from then on. */
+export interface PasswordCredentials {
   readonly username: string
   readonly password: string
   /** Space-separated; default: all that the user may. */
   readonly scope?: string | undefined
+  readonly clientId?: undefined
+  readonly clientSecret?: undefined
 }
+
+/** Of a program. For a Tollgate server `clientId` is the public id of an API key and `clientSecret` the whole key. */
+export interface ClientCredentials {
+  readonly clientId: string
+  readonly clientSecret: string
+  /** Space-separated; default: all that the key may. */
+  readonly scope?: string | undefined
+  readonly username?: undefined
+  readonly password?: undefined
+}
+
+export type Credentials = PasswordCredentials | ClientCredentials
 
 export interface ClientOptions {
   /** Where the Tollgate server is mounted, without `/v1`: `https://gate.example.com`. In a browser it may be relative to the page. */

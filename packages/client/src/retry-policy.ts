@@ -39,6 +39,18 @@ export function wasNotProcessed(error: ClientError): boolean {
   return error.kind === 'api' && (error.status === 425 || error.status === 429 || error.status === 503)
 }
 
+/**
+ * As {@link wasNotProcessed}, for what must not be done twice. A 429 or 503 counts only if it says when to come back: a proxy's 503 may hide an
+ * answer that was lost. So may that of a server whose store did not answer in time.
+ */
+export function wasRefusedUndone(error: ClientError): boolean {
+  if (error.kind === 'connection') return error.phase === 'connect'
+  if (error.kind !== 'api' || error.retryAfterMs === undefined || error.code === storeFailed) return false
+  return error.status === 429 || error.status === 503
+}
+
+const storeFailed = 'store_unavailable' satisfies Problem['code']
+
 export interface Backoff {
   readonly baseMs: number
   readonly maxMs: number

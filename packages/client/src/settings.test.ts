@@ -23,6 +23,13 @@ describe('options', () => {
     ['no attempts', { ...base, maxAttempts: 0 }, 'maxAttempts'],
     ['both ways to log in', { ...base, apiKey: 'k', credentials: { username: 'a', password: 'b' } }, 'credentials'],
     ['no password', { ...base, credentials: { username: 'a', password: '' } }, 'credentials'],
+    ['no client secret', { ...base, credentials: { clientId: 'a' } }, 'credentials'],
+    ['an empty client id', { ...base, credentials: { clientId: '', clientSecret: 'hunter2' } }, 'credentials'],
+    [
+      'a user and a client at once',
+      { ...base, credentials: { username: 'a', password: 'hunter2', clientId: 'b', clientSecret: 'hunter2' } },
+      'credentials',
+    ],
     ['a key with a line end', { ...base, apiKey: 'hunter2\n' }, 'apiKey'],
     ['a header with a line end', { ...base, headers: { 'x-a': 'hunter2\n\nhunter2' } }, 'x-a'],
     ['a hook that is none', { ...base, onRetry: 5 }, 'onRetry'],

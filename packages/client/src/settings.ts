@@ -105,14 +105,15 @@ function resolveBaseUrl(baseUrl: unknown): string {
 }
 
 function checkCredentials(credentials: unknown): void {
-  const { username, password, scope, ...rest } = Object(credentials) as Record<string, unknown>
+  const { scope, ...given } = Object(credentials) as Record<string, unknown>
   const isText = (value: unknown) => typeof value === 'string' && value !== ''
-  if (
-    !isText(username) ||
-    !isText(password) ||
-    !(scope === undefined || isText(scope)) ||
-    Object.keys(rest).length > 0
-  ) {
-    throw invalid('credentials must be { username, password, scope? }, texts that are not empty.')
+  const names = Object.keys(given).filter((name) => given[name] !== undefined)
+  const isOf = (...wanted: readonly string[]) =>
+    names.length === wanted.length && wanted.every((name) => isText(given[name]))
+  const isKnown = isOf('username', 'password') || isOf('clientId', 'clientSecret')
+  if (!isKnown || !(scope === undefined || isText(scope))) {
+    throw invalid(
+      'credentials must be { username, password, scope? } or { clientId, clientSecret, scope? }, texts that are not empty.',
+    )
   }
 }

@@ -1,11 +1,12 @@
 import { ConnectionError, ResponseError } from './errors.js'
+import type { Method } from './options.js'
 import { cancel } from './response-body.js'
 import { requestIdOf } from './response-info.js'
 import type { Scope } from './scope.js'
 import type { Settings } from './settings.js'
 
 export interface OutgoingRequest {
-  readonly method: 'GET' | 'POST'
+  readonly method: Method
   readonly path: string
   readonly headers: Headers
   readonly body: string | undefined
