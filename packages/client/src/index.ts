@@ -4,10 +4,13 @@ export type {
   ApiKeyOwner,
   ApiKeyWithSecret,
   CreateApiKey,
+  CreateUser,
   ListPage,
   ListRequest,
   RotateApiKey,
   UpdateApiKey,
+  UpdateUser,
+  UserObject,
 } from '@tollgate/core/wire/identity'
 export type { InferenceRequest, InferenceResponse } from '@tollgate/core/wire/inference'
 export type { ModelDetails, ModelListEntry, ModelVersion } from '@tollgate/core/wire/models'
@@ -56,5 +59,4 @@ export type {
 export type { PredictBatchItem, PredictBatchOptions, PredictBatchProgress } from './predict-batch.js'
 export type { RateLimit, RateLimitPolicy } from './rate-limit.js'
 export { type ResponseInfo, responseOf } from './response-info.js'
-export type { CreateUser, UpdateUser, UserObject } from './user-objects.js'
 export type { Users } from './users.js'

@@ -1,4 +1,4 @@
-import type { ListPage, ListRequest } from '@tollgate/core/wire/identity'
+import type { CreateUser, ListPage, ListRequest, UpdateUser, UserObject } from '@tollgate/core/wire/identity'
 import type { Me } from '@tollgate/core/wire/token'
 import { jsonBody, type Sender } from './call.js'
 import { UsageError } from './errors.js'
@@ -6,7 +6,6 @@ import { callJson } from './json-call.js'
 import { listItems, listPage } from './list-pages.js'
 import type { CallOptions } from './options.js'
 import { pathSegment } from './path-segment.js'
-import type { CreateUser, UpdateUser, UserObject } from './user-objects.js'
 
 /** Who calls, and for administrators the users. What makes or changes something is sent again only if the server surely did nothing. */
 export interface Users {

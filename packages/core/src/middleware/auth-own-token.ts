@@ -90,6 +90,10 @@ export function ownTokenHolder(sources: readonly IdentitySource[], challenges: C
       if ('expiresAt' in record && record.expiresAt !== undefined && !(now() < record.expiresAt)) {
         throw challenges.invalid()
       }
+      // What a token says is to the second.
+      if ('loginsFrom' in record && (claims.iat ?? 0) < Math.floor((record.loginsFrom ?? 0) / 1000)) {
+        throw challenges.invalid()
+      }
       const known = made.get(claims)
       if (known?.record === record) return known.holder
       const holder = holderOf(claims, record)

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { isTollgateError, TollgateError } from '../errors.js'
+import { jsonBody } from '../http/body.js'
 import { clientAddress, type TrustProxy, unknownAddress } from '../http/client-address.js'
 import type { RequestContext } from '../http/context.js'
 import { pathOf, urlOf } from '../http/route-template.js'
@@ -7,9 +8,9 @@ import { challenges, insufficientScope } from '../middleware/auth-challenge.js'
 import type { Principal } from '../principal.js'
 import { builtInRoles, coversScope, missingScopes } from '../scopes.js'
 import { answerWithin } from '../stores/answer-within.js'
-import type { Change, IdentityStore, Page } from '../stores/identity-store.js'
+import type { Change, EntityAddress, EntityKind, IdentityStore, Page } from '../stores/identity-store.js'
 import type { ListPage } from '../wire/identity.js'
-import { listRequest } from '../wire/identity-requests.js'
+import { addressRequest, listRequest } from '../wire/identity-requests.js'
 import { parseWith } from '../wire/parse.js'
 
 const realm = 'api'
@@ -56,6 +57,11 @@ export async function wantAllOf(
   if (missing.length > 0) throw insufficientScope(realm, missing)
 }
 
+/** What is handed out when nothing is said: everyday use, as far as the caller has it. */
+export function fittingScopes({ principal }: Administrator): string[] {
+  return (builtInRoles['member'] ?? []).filter((scope) => coversScope(principal.scopes, scope))
+}
+
 function builtIn(role: string): readonly string[] {
   return Object.hasOwn(builtInRoles, role) ? (builtInRoles[role] ?? []) : []
 }
@@ -99,10 +105,26 @@ export function segmentsAfter(collection: string, req: IncomingMessage): string[
   }
 }
 
+/** The JSON body of a change, 64 KiB at most. */
+export function adminBody(req: IncomingMessage): Promise<unknown> {
+  return jsonBody(req, { maxBytes: 65_536 })
+}
+
+/** Where one entity is: `?tenant=` names another tenant than the caller's own. */
+export function addressOf(admin: Administrator, kind: EntityKind, id: string, req: IncomingMessage): EntityAddress {
+  const { tenant } = parseWith(addressRequest, queryOf(req), 'query')
+  if (tenant !== undefined) return { tenant: tenantFor(admin, tenant), id }
+  // The name of a role is one in its tenant only.
+  return { tenant: kind === 'role' ? admin.principal.tenant : admin.tenant, id }
+}
+
+function queryOf(req: IncomingMessage): Record<string, string> {
+  return Object.fromEntries(new URL(urlOf(req), 'http://localhost').searchParams)
+}
+
 /** `?limit=`, `?cursor=`, `?tenant=`; an operator who names no tenant sees all. */
 export function listQuery(admin: Administrator, req: IncomingMessage) {
-  const query = new URL(urlOf(req), 'http://localhost').searchParams
-  const { limit, cursor, tenant } = parseWith(listRequest, Object.fromEntries(query), 'query')
+  const { limit, cursor, tenant } = parseWith(listRequest, queryOf(req), 'query')
   return {
     limit,
     tenant: tenant === undefined ? admin.tenant : tenantFor(admin, tenant),
@@ -125,6 +147,11 @@ export async function fromStore<Value>(answer: Promise<Value>, timeoutMs: number
       cause,
     })
   }
+}
+
+/** The same in the same order? */
+export function isSameList(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((each, index) => each === other[index])
 }
 
 export function isoTime(time: number): string

@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os'
 import { z } from 'zod'
 import type { TrustProxy } from '../http/client-address.js'
 import { challengeText } from '../middleware/auth-challenge.js'
@@ -7,6 +6,7 @@ import type { IdentityStore } from '../stores/identity-store.js'
 import type { LimitStore } from '../stores/limit-store.js'
 import { memoryLimitStore } from '../stores/memory-limit-store.js'
 import { decoyPasswordHash, isPasswordHash, phcShape } from '../stores/password-hash.js'
+import { threadsToSpare } from './hash-queue.js'
 import type { FailureLimit } from './token-throttle.js'
 
 export interface AuthorizationServerOptions {
@@ -83,7 +83,7 @@ const fields = z.strictObject({
   directoryTimeoutMs: wholeNumber.max(60_000).default(5_000),
   trustProxy: z.custom<TrustProxy>().default(false),
   proxyHeader: z.enum(['x-forwarded-for', 'forwarded']).default('x-forwarded-for'),
-  maxConcurrentHashes: wholeNumber.default(() => threadsToSpare()),
+  maxConcurrentHashes: wholeNumber.default(threadsToSpare),
   maxQueuedHashes: wholeNumber.default(32),
   decoyHash: z
     .string()
@@ -110,9 +110,4 @@ function isIssuer(text: string): boolean {
   if (username !== '' || password !== '') return false
   const local = hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
   return protocol === 'https:' || (protocol === 'http:' && local)
-}
-
-function threadsToSpare(): number {
-  const threads = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) || 4
-  return Math.max(1, Math.min(threads, availableParallelism()) - 1)
 }

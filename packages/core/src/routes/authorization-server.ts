@@ -79,7 +79,7 @@ export function authorizationServer(options: AuthorizationServerOptions): Author
     addressOf: (req) => addressKey(addressOf(req)),
   })
   const queue = hashQueue({ maxConcurrent: settings.maxConcurrentHashes, maxQueued: settings.maxQueuedHashes })
-  const logIn = passwordGrant ? passwordLogin({ store, ask, queue, decoyHash, attempt }) : undefined
+  const logIn = passwordGrant ? passwordLogin({ store, ask, queue, decoyHash, attempt, now }) : undefined
   const refreshTokenMs = settings.refreshTokenSeconds * 1000
   const shared = { store, ask, tokens, authenticate, throttle, addressOf, refreshTokenMs, now }
 

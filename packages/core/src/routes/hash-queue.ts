@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os'
+
 interface HashQueueOptions {
   readonly maxConcurrent: number
   readonly maxQueued: number
@@ -10,6 +12,12 @@ export interface HashQueue {
    * the signal's reason.
    */
   run<Result>(task: () => Promise<Result>, signal: AbortSignal): Promise<Result> | undefined
+}
+
+/** As many hashes at once as leave a thread of libuv's pool, and a core, to everything else; at least 1. */
+export function threadsToSpare(): number {
+  const threads = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) || 4
+  return Math.max(1, Math.min(threads, availableParallelism()) - 1)
 }
 
 /** Keeps password hashes, a third of a second of CPU each, from taking every thread that files and DNS need too. */

@@ -2,24 +2,26 @@ import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
 import { type FieldError, isTollgateError, TollgateError } from '../errors.js'
 import { allowedMethods } from '../http/allowed-methods.js'
-import { jsonBody } from '../http/body.js'
-import { checkTrustProxy, isInNetworks, type TrustProxy } from '../http/client-address.js'
+import { checkTrustProxy, isInNetworks } from '../http/client-address.js'
 import type { RequestContext } from '../http/context.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { noStore, sendJson } from '../http/respond.js'
-import { checkedOptions, functionOption, objectOption } from '../options.js'
-import { coversScope } from '../scopes.js'
+import { checkedOptions } from '../options.js'
 import { drawApiKey, drawKeyId } from '../stores/api-key.js'
 import type { ApiKey, EntityChange, IdentityStore, KeySecret, NewEntity } from '../stores/identity-store.js'
 import type { ApiKeyObject, ApiKeyWithSecret } from '../wire/identity.js'
 import { createApiKey, rotateApiKey, updateApiKey } from '../wire/identity-requests.js'
 import { invalidRequest, parseWith } from '../wire/parse.js'
+import { type AdminRouteOptions, adminRouteOptions } from './admin-options.js'
 import {
   type Administrator,
+  adminBody,
   administrator,
   changeBy,
+  fittingScopes,
   fromStore,
   isoTime,
+  isSameList,
   listPage,
   listQuery,
   segmentsAfter,
@@ -28,35 +30,17 @@ import {
   wantOperator,
 } from './admin-request.js'
 
-export interface KeysRouteOptions {
-  readonly store: IdentityStore
+export interface KeysRouteOptions extends AdminRouteOptions {
   /** Of the keys that are made: `tg_live_…` or `tg_test_…`. Default `live`. */
   readonly environment?: 'live' | 'test'
-  /** How long the store may take, milliseconds. Default 5,000. */
-  readonly timeoutMs?: number
-  /** Whose word on the caller's address is taken, for the audit log. Default `false`: nobody's, the address is the connection's. */
-  readonly trustProxy?: TrustProxy
-  /** Where the trusted proxies write it. Default `x-forwarded-for`. */
-  readonly proxyHeader?: 'x-forwarded-for' | 'forwarded'
-  /** The clock, milliseconds since the epoch. Default `Date.now`. */
-  readonly now?: () => number
 }
 
-const schema = z.strictObject({
-  store: objectOption<IdentityStore>('an IdentityStore, for example memoryIdentityStore()', 'create', 'update', 'list'),
-  environment: z.enum(['live', 'test']).default('live'),
-  timeoutMs: z.int().min(1).max(60_000).default(5_000),
-  trustProxy: z.custom<TrustProxy>().default(false),
-  proxyHeader: z.enum(['x-forwarded-for', 'forwarded']).default('x-forwarded-for'),
-  now: functionOption<() => number>().default(() => Date.now),
-})
+const schema = adminRouteOptions.extend({ environment: z.enum(['live', 'test']).default('live') })
 
 const ofCollection = allowedMethods('GET', 'POST')
 const ofKey = allowedMethods('GET', 'PATCH', 'DELETE')
 const onlyPost = allowedMethods('POST')
-const defaultScopes = ['predict', 'batch', 'chat', 'embed']
 const maxSecrets = 5
-const maxBodyBytes = 65_536
 
 /**
  * API keys for administrators: `GET` and `POST /v1/keys`, `GET`, `PATCH` and `DELETE /v1/keys/{id}`, `POST /v1/keys/{id}/rotate` and
@@ -75,7 +59,6 @@ export function keysRoute(options: KeysRouteOptions): Handler {
   const by = (admin: Administrator, action: string, context: RequestContext, req: IncomingMessage) =>
     changeBy(admin, action, context, req, { ...proxy, now })
   const show = (key: ApiKey) => keyObject(key, now())
-  const bodyOf = (req: IncomingMessage) => jsonBody(req, { maxBytes: maxBodyBytes })
 
   const find = async (admin: Administrator, id: string): Promise<ApiKey> => {
     const key = await fromStore(store.find('key', { tenant: admin.tenant, id }), timeoutMs)
@@ -101,7 +84,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
   }
 
   const create = async (admin: Administrator, context: RequestContext, req: IncomingMessage) => {
-    const asked = parseWith(createApiKey, await bodyOf(req))
+    const asked = parseWith(createApiKey, await adminBody(req))
     const tenant = tenantFor(admin, asked.tenant)
     if (asked.tier !== undefined) wantOperator(admin)
     const { owner = { type: 'tenant' as const }, roles = [] } = asked
@@ -109,8 +92,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
     if (owner.type === 'tenant' && owner.id !== undefined && owner.id !== tenant) {
       throw wrong('owner.id', "must be the key's own tenant, or be left out")
     }
-    const fitting = defaultScopes.filter((scope) => coversScope(admin.principal.scopes, scope))
-    const scopes = asked.scopes ?? (roles.length > 0 ? [] : fitting)
+    const scopes = asked.scopes ?? (roles.length > 0 ? [] : fittingScopes(admin))
     await fromStore(wantAllOf(admin, store, tenant, scopes, roles), timeoutMs)
     const expiresAt = timeOf('expires_at', asked.expires_at, now())
     checkAddresses(asked.allowed_addresses)
@@ -135,7 +117,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
   }
 
   const update = async (admin: Administrator, id: string, context: RequestContext, req: IncomingMessage) => {
-    const asked = parseWith(updateApiKey, await bodyOf(req))
+    const asked = parseWith(updateApiKey, await adminBody(req))
     const { tenant } = await find(admin, id)
     if (asked.tier !== undefined) wantOperator(admin)
     await fromStore(wantAllOf(admin, store, tenant, asked.scopes ?? [], asked.roles ?? []), timeoutMs)
@@ -157,7 +139,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
 
   const rotate = async (admin: Administrator, id: string, context: RequestContext, req: IncomingMessage) => {
     const hasBody = req.headers['content-type'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
-    const { grace_seconds: graceSeconds = 86_400 } = hasBody ? parseWith(rotateApiKey, await bodyOf(req)) : {}
+    const { grace_seconds: graceSeconds = 86_400 } = hasBody ? parseWith(rotateApiKey, await adminBody(req)) : {}
     const { tenant, scopes, roles } = await find(admin, id)
     // Whoever sees the new secret has what the key may do.
     await fromStore(wantAllOf(admin, store, tenant, scopes, roles), timeoutMs)
@@ -168,7 +150,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
       if (key.environment !== environment) {
         throw new TollgateError('conflict', `The key ${id} is of the environment ${key.environment}; rotate it there.`)
       }
-      if (!isEqual(key.scopes, scopes) || !isEqual(key.roles, roles)) {
+      if (!isSameList(key.scopes, scopes) || !isSameList(key.roles, roles)) {
         throw new TollgateError('conflict', `The key ${id} was changed meanwhile: try again.`)
       }
       const until = at + graceSeconds * 1000
@@ -270,10 +252,6 @@ function checkAddresses(list: readonly string[] | undefined): void {
       throw wrong(`allowed_addresses[${index}]`, 'must be an address, or a network as 10.0.0.0/8')
     }
   })
-}
-
-function isEqual(one: readonly string[], other: readonly string[]): boolean {
-  return one.length === other.length && one.every((each, index) => each === other[index])
 }
 
 function wrong(path: string, message: string): TollgateError {

@@ -3,7 +3,7 @@ import { identityUnavailable } from '../middleware/auth-challenge.js'
 import { isPrincipalName } from '../principal.js'
 import type { UserRecord } from '../stores/directory.js'
 import type { IdentityStore } from '../stores/identity-store.js'
-import { isPasswordHash, verifyPassword } from '../stores/password-hash.js'
+import { hashPassword, isPasswordHash, isWeakHash, verifyPassword } from '../stores/password-hash.js'
 import type { Ask } from './ask-within.js'
 import type { HashQueue } from './hash-queue.js'
 import type { Client } from './oauth-client.js'
@@ -12,11 +12,12 @@ import { type TokenRefusal, tokenDelay, tokenRefusal } from './token-refusal.js'
 import type { Attempt } from './token-throttle.js'
 
 interface LoginOptions {
-  readonly store: Pick<IdentityStore, 'findUser'>
+  readonly store: Pick<IdentityStore, 'findUser' | 'update'>
   readonly ask: Ask
   readonly queue: HashQueue
   readonly decoyHash: string
   readonly attempt: (req: OAuthRequest['req'], username: string) => Promise<Attempt>
+  readonly now: () => number
 }
 
 const fields = z.object({ username: z.string().min(1).max(256), password: z.string().min(1).max(1024) })
@@ -29,19 +30,41 @@ const wrongPassword = tokenRefusal('invalid_grant', 'The username or the passwor
  * Whose password is it? Unknown, disabled, wrong, and of another tenant than the client's: the same bytes after the same work. An attempt is charged before the password
  * is looked at and forgiven unless it was wrong. Rejects with `identity_unavailable`.
  */
-export function passwordLogin({ store, ask, queue, decoyHash, attempt }: LoginOptions) {
+export function passwordLogin({ store, ask, queue, decoyHash, attempt, now }: LoginOptions) {
   const logIn = async (
     { username, password }: z.output<typeof fields>,
     client: Client,
-    signal: AbortSignal,
+    context: OAuthRequest['context'],
   ): Promise<UserRecord | TokenRefusal> => {
     const user = await findUser(store, ask, username)
     const kept = user?.passwordHash
     const passwordHash = kept !== undefined && isPasswordHash(kept) ? kept : undefined
-    const right = await queue.run(() => verifyPassword(password, passwordHash ?? decoyHash), signal)
+    const right = await queue.run(() => verifyPassword(password, passwordHash ?? decoyHash), context.signal)
     if (right === undefined) return tokenDelay('overloaded', 'Too many log in at once.', 5000)
     if (user === undefined || passwordHash === undefined || !right || user.disabled === true) return wrongPassword
-    return client.kind === 'key' && client.record.tenant !== user.tenant ? wrongPassword : user
+    if (client.kind === 'key' && client.record.tenant !== user.tenant) return wrongPassword
+    if (isWeakHash(passwordHash)) await strengthen(user, passwordHash, password, context)
+    return user
+  }
+
+  /** Only now is the password known: its hash is made anew with the parameters of today. The login stands whether that works or not. */
+  const strengthen = async (
+    { tenant, username, userId: id }: UserRecord,
+    weak: string,
+    password: string,
+    { signal, log }: OAuthRequest['context'],
+  ): Promise<void> => {
+    if (id === undefined) return
+    try {
+      const passwordHash = await queue.run(() => hashPassword(password), signal)
+      if (passwordHash === undefined) return
+      const by = { action: 'user.rehash', at: now(), actor: { tenant, subject: username, method: 'password' } }
+      await ask(() =>
+        store.update('user', { tenant, id }, (user) => (user.passwordHash === weak ? { passwordHash } : {}), by),
+      )
+    } catch (error) {
+      log?.warn({ err: error }, 'a password hash was not made anew')
+    }
   }
 
   return async ({ req, form, context }: OAuthRequest, client: Client): Promise<UserRecord | TokenRefusal> => {
@@ -63,7 +86,7 @@ export function passwordLogin({ store, ask, queue, decoyHash, attempt }: LoginOp
     }
     let outcome: UserRecord | TokenRefusal | undefined
     try {
-      outcome = await logIn(parsed.data, client, context.signal)
+      outcome = await logIn(parsed.data, client, context)
     } finally {
       // Only a password that was looked at and found wrong counts.
       if (outcome !== wrongPassword) await charged.forgive().catch(() => {})

@@ -43,11 +43,10 @@ export function tokenGrants(options: GrantOptions) {
   const { store, ask, tokens, authenticate, throttle, addressOf, logIn, refreshTokenMs, now } = options
 
   /** A refresh token, and how it is kept. */
-  const drawRefreshToken = (of: Omit<RefreshToken, 'id' | 'digest' | 'createdAt' | 'expiresAt'>) => {
+  const drawRefreshToken = (of: Omit<RefreshToken, 'id' | 'digest' | 'createdAt' | 'expiresAt'>, createdAt: number) => {
     const text = drawApiKey('refresh')
     const id = parseApiKey(text)?.id ?? ''
     const digest = store.digestsOf(text)[0] ?? ''
-    const createdAt = now()
     const token: RefreshToken = { ...of, id, digest, createdAt, expiresAt: createdAt + refreshTokenMs }
     return { text, token }
   }
@@ -66,19 +65,22 @@ export function tokenGrants(options: GrantOptions) {
 
   const password = async (request: OAuthRequest, client: Client): Granted => {
     if (logIn === undefined) return unsupportedGrant()
+    // Taken before the user is read: a password that is changed meanwhile ends this login too.
+    const at = now()
     const user = await logIn(request, client)
     if ('status' in user) return user
     const scopes = requestedScopes(user.scopes, request.form.get('scope'))
     if ('status' in scopes) return scopes
     const family = randomUUID()
     const { username, tenant } = user
-    const refresh = drawRefreshToken({
+    const line = {
       family,
       tenant,
       username,
       scopes,
       ...(client.id === undefined ? undefined : { clientId: client.id }),
-    })
+    }
+    const refresh = drawRefreshToken(line, at)
     const access = await accessFor(user, scopes, family, client.id)
     await ask(() => store.saveRefreshToken(refresh.token))
     return answerOf(access, scopes, refresh.text)
@@ -89,23 +91,25 @@ export function tokenGrants(options: GrantOptions) {
     const parsed = parseApiKey(sent)
     if (parsed?.kind !== 'refresh') return undefined
     const digests = store.digestsOf(sent)
+    const at = now()
     const redeem = (successor: (used: RefreshToken) => RefreshToken) =>
-      ask(() => store.redeemRefreshToken(parsed.id, digests, now(), successor))
-    const found = await ask(() => store.findRefreshToken(parsed.id, digests, now()))
+      ask(() => store.redeemRefreshToken(parsed.id, digests, at, successor))
+    const found = await ask(() => store.findRefreshToken(parsed.id, digests, at))
     if (found === undefined) {
       // One that was used before ends its family.
-      await redeem((used) => drawRefreshToken(lineOf(used)).token)
+      await redeem((used) => drawRefreshToken(lineOf(used), at).token)
       return undefined
     }
     if (found.clientId !== client.id) return undefined
     const user = await findUser(store, ask, found.username)
     if (user === undefined || user.disabled === true || user.tenant !== found.tenant) return undefined
+    if (found.createdAt < (user.loginsFrom ?? 0)) return undefined
     const scopes = requestedScopes(commonScopes(found.scopes, user.scopes), asked)
     // Before it is used up: a client that asked for too much may ask again.
     if ('status' in scopes) return scopes
     const access = await accessFor(user, scopes, found.family, found.clientId)
     // The next one gives what this one gave, however little was asked for now (RFC 6749, 6).
-    const next = drawRefreshToken(lineOf(found))
+    const next = drawRefreshToken(lineOf(found), at)
     const used = await redeem(() => next.token)
     return used === undefined ? undefined : answerOf(access, scopes, next.text)
   }

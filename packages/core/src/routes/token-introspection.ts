@@ -49,6 +49,7 @@ export function tokenIntrospection(options: IntrospectionOptions) {
     if (await isRevoked(jti, sid)) return inactive
     const holder = await holderOf(claims)
     if (holder === undefined || holder.tenant !== claims['tenant']) return inactive
+    if ('username' in holder && iat < Math.floor((holder.loginsFrom ?? 0) / 1000)) return inactive
     const claimed = typeof scope === 'string' ? scope.split(' ') : []
     return {
       active: true,
@@ -71,7 +72,7 @@ export function tokenIntrospection(options: IntrospectionOptions) {
     if (found === undefined || !mayRead(found.tenant) || (await isRevoked(found.family))) return inactive
     const { username, tenant, clientId, scopes, createdAt, expiresAt } = found
     const user = enabled(await findUser(store, ask, username))
-    if (user === undefined || user.tenant !== tenant) return inactive
+    if (user === undefined || user.tenant !== tenant || createdAt < (user.loginsFrom ?? 0)) return inactive
     const answer: Introspection = {
       active: true,
       ...scopeOf(commonScopes(scopes, user.scopes)),

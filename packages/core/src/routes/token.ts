@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { availableParallelism } from 'node:os'
 import { type CryptoKey, SignJWT } from 'jose'
 import { z } from 'zod'
 import { addressKey, checkTrustProxy, clientAddress, type TrustProxy } from '../http/client-address.js'
@@ -16,7 +15,7 @@ import type { Directory, UserRecord } from '../stores/directory.js'
 import type { LimitStore } from '../stores/limit-store.js'
 import { decoyPasswordHash, isPasswordHash, phcShape, verifyPassword } from '../stores/password-hash.js'
 import type { TokenResponse } from '../wire/token.js'
-import { hashQueue } from './hash-queue.js'
+import { hashQueue, threadsToSpare } from './hash-queue.js'
 import { type TokenRefusal, tokenDelay, tokenRefusal } from './token-refusal.js'
 import { type PasswordGrant, passwordGrant } from './token-request.js'
 import { type Attempt, type FailureLimit, tokenThrottle } from './token-throttle.js'
@@ -84,7 +83,7 @@ const schema = z.strictObject({
     .string()
     .refine(isPasswordHash, `must be ${phcShape}`)
     .default(() => decoyPasswordHash()),
-  maxConcurrentHashes: wholeNumber.default(() => threadsToSpare()),
+  maxConcurrentHashes: wholeNumber.default(threadsToSpare),
   maxQueuedHashes: wholeNumber.default(32),
   maxBodyBytes: wholeNumber.default(16_384),
   realm: z.string().regex(challengeText).default('token'),
@@ -209,11 +208,6 @@ export function tokenRoute(options: TokenRouteOptions): Handler {
       sendJson(res, answer.status, answer.body, answer.headers)
     } else sendJson(res, 200, answer)
   })
-}
-
-function threadsToSpare(): number {
-  const threads = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) || 4
-  return Math.max(1, Math.min(threads, availableParallelism()) - 1)
 }
 
 let warned = false

@@ -26,6 +26,8 @@ export interface ApiKeyRecord {
 /** A user who logs in with a password, with all that follows from team, tenant and roles. */
 export interface UserRecord {
   readonly username: string
+  /** Its id in the store that keeps it. */
+  readonly userId?: string
   readonly tenant: string
   readonly team?: string
   readonly tier?: string
@@ -33,6 +35,8 @@ export interface UserRecord {
   readonly models?: ReadonlyArray<readonly string[]>
   /** PHC string: `$scrypt$ln=15,r=8,p=3$<salt>$<hash>`. Without it no password is right. */
   readonly passwordHash?: string
+  /** Logins, and their tokens, made before this time are over. Milliseconds since the epoch. */
+  readonly loginsFrom?: number
   readonly disabled?: boolean
 }
 

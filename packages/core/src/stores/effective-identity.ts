@@ -31,12 +31,14 @@ export function effectiveUser(user: User, { tenant, team, roles }: IdentityFrame
   const disabled = gone || user.disabled || tenant.disabled || team?.disabled === true
   return {
     username: user.username,
+    userId: user.id,
     tenant: user.tenant,
     scopes: scopesWith(user.scopes, user.roles, roles),
     ...(user.team === undefined ? undefined : { team: user.team }),
     ...(tier === undefined ? undefined : { tier }),
     ...listsOf(tenant?.models, team?.models),
     ...(user.passwordHash === undefined ? undefined : { passwordHash: user.passwordHash }),
+    ...(user.loginsFrom === undefined ? undefined : { loginsFrom: user.loginsFrom }),
     ...(disabled ? { disabled } : undefined),
   }
 }

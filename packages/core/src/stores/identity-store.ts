@@ -49,6 +49,8 @@ export interface User extends Kept {
   readonly roles: readonly string[]
   /** PHC string. Without it, no password. */
   readonly passwordHash?: string
+  /** Logins, and their tokens, made before this time are over. */
+  readonly loginsFrom?: number
   readonly disabled: boolean
 }
 

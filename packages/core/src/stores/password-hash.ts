@@ -70,6 +70,14 @@ export async function verifyPassword(password: string, passwordHash: string): Pr
   return timingSafeEqual(await deriveKey(password, known, known.hash.length), known.hash)
 }
 
+/** Is the hash weaker than what {@link hashPassword} makes now? Its parameters, not its password. */
+export function isWeakHash(passwordHash: string): boolean {
+  const known = parsePhc(passwordHash)
+  if (known === undefined) return false
+  const work = ({ cost, blockSize, parallelization }: Required<ScryptParameters>) => cost * blockSize * parallelization
+  return work(known) < work(defaultParameters)
+}
+
 /** What {@link isPasswordHash} accepts, for error messages. */
 export const phcShape = 'a PHC string of hashPassword: $scrypt$ln=15,r=8,p=3$<salt>$<hash>'
 

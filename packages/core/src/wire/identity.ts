@@ -85,10 +85,141 @@ export interface RotateApiKey {
   grace_seconds?: number | undefined
 }
 
+/** A user, without the password. Times are ISO 8601. */
+export interface UserObject {
+  object: 'user'
+  id: string
+  tenant: string
+  username: string
+  team: string | null
+  /** Their own; `null`: that of the team or the tenant. */
+  tier: string | null
+  scopes: string[]
+  roles: string[]
+  has_password: boolean
+  disabled: boolean
+  created_at: string
+  updated_at: string
+}
+
 /** `POST /v1/users`. */
-/** `PATCH /v1/users/{id}`. */
+export interface CreateUser {
+  /** One in all tenants, never changed. 1 to 256 characters, no colon, no control characters, no blanks at the ends. */
+  username: string
+  /** 8 characters to 1,024 bytes. Without it, no login. */
+  password?: string | undefined
+  team?: string | undefined
+  /** Needs `admin:all`. */
+  tier?: string | undefined
+  /** Default: `predict`, `batch`, `chat`, `embed`, as far as the caller has them, unless roles are given. */
+  scopes?: string[] | undefined
+  roles?: string[] | undefined
+  /** Another tenant than the caller's own: needs `admin:all`. */
+  tenant?: string | undefined
+}
+
+/** `PATCH /v1/users/{id}`. `null` takes an optional field away. */
+export interface UpdateUser {
+  /** Ends every login of the user. `null`: they log in no more. */
+  password?: string | null | undefined
+  team?: string | null | undefined
+  tier?: string | null | undefined
+  scopes?: string[] | undefined
+  roles?: string[] | undefined
+  /** Neither their logins nor their keys get in. */
+  disabled?: boolean | undefined
+}
+
+/** Whose money and whose data. Times are ISO 8601. */
+export interface TenantObject {
+  object: 'tenant'
+  id: string
+  name: string
+  tier: string | null
+  /** `null`: all. */
+  models: string[] | null
+  disabled: boolean
+  created_at: string
+  updated_at: string
+}
+
 /** `POST /v1/tenants`: needs `admin:all`. */
-/** `PATCH /v1/tenants/{id}`: needs `admin:all`. */
+export interface CreateTenant {
+  /** Never changed. 1 to 128 letters, digits and `.` `_` `:` `@` `-`, a letter or digit at both ends. */
+  id: string
+  /** Default: the id. */
+  name?: string | undefined
+  tier?: string | undefined
+  models?: string[] | undefined
+}
+
+/** `PATCH /v1/tenants/{id}`: needs `admin:all`. `null` takes an optional field away. */
+export interface UpdateTenant {
+  name?: string | undefined
+  tier?: string | null | undefined
+  models?: string[] | null | undefined
+  /** Nobody in it gets in. */
+  disabled?: boolean | undefined
+}
+
+/** A part of a tenant. Times are ISO 8601. */
+export interface TeamObject {
+  object: 'team'
+  id: string
+  tenant: string
+  name: string
+  tier: string | null
+  /** `null`: all that the tenant may use. */
+  models: string[] | null
+  disabled: boolean
+  created_at: string
+  updated_at: string
+}
+
+/** `POST /v1/teams`. */
+export interface CreateTeam {
+  name: string
+  /** Needs `admin:all`. */
+  tier?: string | undefined
+  models?: string[] | undefined
+  /** Another tenant than the caller's own: needs `admin:all`. */
+  tenant?: string | undefined
+}
+
+/** `PATCH /v1/teams/{id}`. `null` takes an optional field away. */
+export interface UpdateTeam {
+  name?: string | undefined
+  tier?: string | null | undefined
+  models?: string[] | null | undefined
+  /** Neither its users nor its keys get in. */
+  disabled?: boolean | undefined
+}
+
+/** A named set of scopes of one tenant. Times are ISO 8601. */
+export interface RoleObject {
+  object: 'role'
+  /** Its name. */
+  id: string
+  tenant: string
+  scopes: string[]
+  created_at: string
+  updated_at: string
+}
+
+/** `POST /v1/roles`. */
+export interface CreateRole {
+  /** Its name, never changed: as the id of a tenant. That of a built-in role takes its place in this tenant. */
+  id: string
+  scopes: string[]
+  /** Another tenant than the caller's own: needs `admin:all`. */
+  tenant?: string | undefined
+}
+
+/** `PATCH /v1/roles/{id}`. */
+export interface UpdateRole {
+  scopes: string[]
+}
+
 /** `GET /v1/audit`: what was changed, by whom, when, from where. */
 export interface AuditObject {
   object: 'audit_entry'
