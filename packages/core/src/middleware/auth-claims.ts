@@ -1,5 +1,6 @@
 import type { JWTPayload } from 'jose'
 import { isPrincipalName } from '../principal.js'
+import { commonScopes, coversScope } from '../scopes.js'
 
 /** What of a principal a token decides. */
 export interface TokenIdentity {
@@ -24,6 +25,10 @@ export interface ClaimReading {
     /** Where scopes are looked for, in this order: a list, or one string with spaces between. */
     readonly scopes: readonly string[]
   }
+  /** The scopes that the issuer may give; `undefined`: all but those that give `admin:all`. */
+  readonly scopes: readonly string[] | undefined
+  /** Of a token that has no scope claim at all. */
+  readonly defaultScopes: readonly string[]
 }
 
 /**
@@ -35,7 +40,7 @@ export interface ClaimReading {
  * - a list: the tenant claim, which must be in it.
  */
 export function identityOf(payload: JWTPayload, reading: ClaimReading): TokenIdentity | undefined {
-  const { issuer, tenants, claims } = reading
+  const { issuer, tenants, claims, scopes, defaultScopes } = reading
   const subject = payload.sub
   const claimed = payload[claims.tenant] ?? undefined
   const tier = payload[claims.tier] ?? undefined
@@ -48,7 +53,7 @@ export function identityOf(payload: JWTPayload, reading: ClaimReading): TokenIde
   return {
     tenant,
     subject,
-    scopes: scopesOf(payload, claims.scopes),
+    scopes: grantable(scopesOf(payload, claims.scopes) ?? defaultScopes, scopes),
     ...(tier === undefined ? undefined : { tier }),
   }
 }
@@ -62,11 +67,19 @@ function tenantOf(issuer: string, tenants: ClaimReading['tenants'], claimed: str
   return claimed !== undefined && tenants.includes(claimed) ? claimed : undefined
 }
 
-function scopesOf(payload: JWTPayload, names: readonly string[]): readonly string[] {
+function scopesOf(payload: JWTPayload, names: readonly string[]): readonly string[] | undefined {
   for (const name of names) {
     const value = payload[name]
     if (typeof value === 'string') return value.split(' ').filter((scope) => scope !== '')
     if (Array.isArray(value)) return value.filter((scope) => typeof scope === 'string')
+    // Something that is no list is not the absence of one.
+    if (value !== undefined && value !== null) return []
   }
-  return []
+  return undefined
+}
+
+/** An issuer knows its own tenants: whoever it calls an operator is none of all the others. */
+function grantable(claimed: readonly string[], allowed: readonly string[] | undefined): readonly string[] {
+  if (allowed !== undefined) return commonScopes(claimed, allowed)
+  return claimed.filter((scope) => !coversScope([scope], 'admin:all'))
 }

@@ -1,6 +1,7 @@
 import type { CryptoKey, JSONWebKeySet, JWTPayload } from 'jose'
 import { z } from 'zod'
 import { functionOption } from '../options.js'
+import { isScope } from '../scopes.js'
 import type { Awaitable } from '../stores/awaitable.js'
 import { identityOf, type TokenIdentity } from './auth-claims.js'
 import { discoveredKeySet, metadataPlaces } from './auth-discovery.js'
@@ -58,6 +59,8 @@ export const jwtIssuer = z
     maxTokenAgeSeconds: z.number().positive().optional(),
     typ: nonEmpty.optional(),
     tenants: z.union([z.enum(['any', 'own']), z.array(nonEmpty).min(1)], "must be 'any', 'own', or a list").optional(),
+    scopes: z.array(z.string().refine(isScope, 'must be one scope')).optional(),
+    defaultScopes: z.array(z.string().refine(isScope, 'must be one scope')).optional(),
     claims: z.strictObject({ tenant: nonEmpty, tier: nonEmpty, scopes: nonEmpty }).partial().optional(),
     principal: functionOption<(claims: JWTPayload) => Awaitable<TokenIdentity | undefined>>().optional(),
   })
@@ -87,17 +90,20 @@ export const jwtIssuer = z
         issue('discovery', 'give the URL of the metadata: the issuer is no http(s) URL without ? and #')
       } else if (!places.every((place) => isTrustworthy(place, allowHttp))) issue('discovery', https)
     }
-    if (issuer.principal !== undefined && (issuer.tenants !== undefined || issuer.claims !== undefined)) {
-      issue('principal', 'replaces tenants and claims: leave them out')
+    const read = [issuer.tenants, issuer.claims, issuer.scopes, issuer.defaultScopes]
+    if (issuer.principal !== undefined && read.some((option) => option !== undefined)) {
+      issue('principal', 'replaces tenants, claims, scopes and defaultScopes: leave them out')
     }
   })
 
 /** The issuer that the options describe. Keys are imported once, at first use. */
 export function trustedIssuer(options: z.output<typeof jwtIssuer>, now: () => number): TrustedIssuer {
-  const { issuer, tenants = 'any', claims, principal, ...rest } = options
+  const { issuer, tenants = 'any', scopes, defaultScopes = [], claims, principal, ...rest } = options
   const reading = {
     issuer,
     tenants,
+    scopes,
+    defaultScopes,
     claims: {
       tenant: claims?.tenant ?? 'tenant',
       tier: claims?.tier ?? 'tier',

@@ -112,6 +112,22 @@ describe('claims', () => {
     expect((await ask(url, await sign({ claims }))).principal?.scopes).toEqual(scopes)
   })
 
+  it.each([
+    [{}, 'chat * admin:* admin:all admin usage:*', ['chat', 'admin', 'usage:*']],
+    [{ scopes: ['chat', 'usage:read'] }, 'chat usage:* admin', ['chat', 'usage:read']],
+    [{ scopes: ['*'] }, 'admin:all chat', ['admin:all', 'chat']],
+    [{ scopes: [] }, 'chat', []],
+    [{ defaultScopes: ['chat'] }, undefined, ['chat']],
+    [{ defaultScopes: ['chat'] }, '', []],
+    [{ defaultScopes: ['chat'] }, 7, []],
+    [{ defaultScopes: ['chat', 'embed'], scopes: ['embed'] }, undefined, ['embed']],
+    [{ defaultScopes: ['*'] }, undefined, []],
+  ])('with %o lets the claim %o give %o', async (options, scope, scopes) => {
+    const url = await start({ ...hs, ...options })
+    const { principal } = await ask(url, await sign({ claims: { scope } }))
+    expect([...(principal?.scopes ?? [])].sort()).toEqual([...scopes].sort())
+  })
+
   it('reads claims of other names', async () => {
     const url = await start({ ...hs, claims: { tenant: 'https://acme/org', tier: 'plan', scopes: 'permissions' } })
     const claims = { 'https://acme/org': 'acme', plan: 'pro', permissions: ['a'], scope: 'b', tenant: 'other' }

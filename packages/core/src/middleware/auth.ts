@@ -58,9 +58,13 @@ export interface JwtIssuerOptions {
    * itself, `<iss>|<tenant claim>`, else `<iss>||<sub>`. A list: the tenant claim must be in it. Default `any` for a single issuer; with several, say.
    */
   readonly tenants?: 'any' | 'own' | readonly string[]
+  /** The scopes that it may give; others are left out. Default: all but those that give `admin:all` (`*`, `admin:*`, `admin:all`). */
+  readonly scopes?: readonly string[]
+  /** What a token may do that has no scope claim. Default: nothing. */
+  readonly defaultScopes?: readonly string[]
   /** Names of the claims. Default `tenant`, `tier`, and `scope`, `scopes` or `scp`, whichever is there. */
   readonly claims?: { readonly tenant?: string; readonly tier?: string; readonly scopes?: string }
-  /** Instead of `tenants` and `claims`: your own reading of verified claims; `undefined` refuses. May ask a database. */
+  /** Instead of `tenants`, `scopes`, `defaultScopes` and `claims`: your own reading of verified claims; `undefined` refuses. May ask a database. */
   readonly principal?: (claims: JWTPayload) => Awaitable<TokenIdentity | undefined>
 }
 
