@@ -1,8 +1,10 @@
 import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { PGlite } from '@electric-sql/pglite'
 import { answerWithin } from '@tollgate/core/stores/answer-within'
 import { type Dialect, PostgresDialect, type PostgresPoolClient } from 'kysely'
 import type { Pool, PoolClient } from 'pg'
+import { holdFolder } from './folder-lock.js'
 import { pgliteDialect } from './pglite-dialect.js'
 
 /** Where the database is. */
@@ -37,9 +39,16 @@ export async function openBackend(
   if ('url' in connection || 'pool' in connection) return serverBackend(connection, timeoutMs, onError)
   if ('pglite' in connection) return embeddedBackend(connection.pglite, timeoutMs, async () => {})
   const { PGlite } = await import('@electric-sql/pglite')
-  await mkdir(connection.folder, { recursive: true })
-  const pglite = await PGlite.create(connection.folder)
-  return embeddedBackend(pglite, timeoutMs, () => pglite.close())
+  const { folder } = connection
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const letGo = await holdFolder(folder)
+  try {
+    const pglite = await PGlite.create(join(folder, 'database'))
+    return embeddedBackend(pglite, timeoutMs, () => pglite.close().finally(letGo))
+  } catch (error) {
+    letGo()
+    throw error
+  }
 }
 
 function embeddedBackend(pglite: PGlite, timeoutMs: number, close: () => Promise<void>): Backend {

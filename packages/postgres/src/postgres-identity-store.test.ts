@@ -112,7 +112,7 @@ describe('on embedded Postgres', () => {
     expect((await second.listAudit({ limit: 10 })).items).toHaveLength(3)
     await second.close()
 
-    const raw = await PGlite.create(join(folder, 'data'))
+    const raw = await PGlite.create(join(folder, 'data', 'database'))
     for (const name of names) {
       const { rows } = await raw.query<{ text: string }>(`select r::text as text from tollgate.${name} r`)
       const text = rows.map((row) => row.text).join('\n')
