@@ -1,5 +1,4 @@
 import { setImmediate } from 'node:timers/promises'
-import { isTollgateError } from '@tollgate/core/errors'
 import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
 import { dialect } from '@tollgate/core/http/dialect'
 import type { Handler } from '@tollgate/core/http/handler'
@@ -18,6 +17,7 @@ import { rateLimit } from '@tollgate/core/middleware/rate-limit'
 import { timeout } from '@tollgate/core/middleware/timeout'
 import { type PriceOverrides, priceTable } from '@tollgate/core/price-table'
 import { auditRoute } from '@tollgate/core/routes/audit'
+import { authorizationServer } from '@tollgate/core/routes/authorization-server'
 import { chatCompletions } from '@tollgate/core/routes/chat-completions'
 import { embeddings } from '@tollgate/core/routes/embeddings'
 import { healthRoute } from '@tollgate/core/routes/health'
@@ -27,20 +27,26 @@ import { metricsRoute } from '@tollgate/core/routes/metrics'
 import { listModels, modelDetails } from '@tollgate/core/routes/models'
 import { predict, predictBatch } from '@tollgate/core/routes/predict'
 import { type ReadinessState, readiness, readyRoute } from '@tollgate/core/routes/ready'
-import { tokenRoute } from '@tollgate/core/routes/token'
-import { usersMe } from '@tollgate/core/routes/users-me'
+import { rolesRoute } from '@tollgate/core/routes/roles'
+import { teamsRoute } from '@tollgate/core/routes/teams'
+import { tenantsRoute } from '@tollgate/core/routes/tenants'
+import { usersRoute } from '@tollgate/core/routes/users'
+import type { IdentityStore } from '@tollgate/core/stores/identity-store'
 import { memoryCacheStore } from '@tollgate/core/stores/memory-cache-store'
 import { memoryDirectory } from '@tollgate/core/stores/memory-directory'
 import { memoryLimitStore } from '@tollgate/core/stores/memory-limit-store'
 import { parseUsers } from '@tollgate/core/stores/parse-users'
-import type { PostgresIdentityStore } from '@tollgate/postgres'
 import compression from 'compression'
 import cors from 'cors'
 import express, { type Express } from 'express'
 import helmet from 'helmet'
 import { gpuAvailable } from './gpu.js'
+import { ensureIdentities, operatorTenant } from './identities.js'
 import { defaultModels, makeModels } from './models.js'
 import { hasUpstream, isOpenAi, type Settings } from './settings.js'
+
+/** A store that may have to connect first, and be away. */
+export type Identities = IdentityStore & { ready?(): Promise<void>; check?(): Promise<void> }
 
 /** The whole server, not listening yet. */
 export interface Gate {
@@ -55,26 +61,26 @@ export interface Gate {
 export interface GateOptions {
   readonly settings: Settings
   readonly version: string
-  /** The accepted key. */
-  readonly apiKey: string
-  /** Signs the tokens of `POST /v1/token`. */
-  readonly jwtSecret: string
-  /** Where issued keys are. Without it there is the operator's key alone. */
-  readonly identities?: PostgresIdentityStore
+  /** Where clients reach the server: the issuer of its tokens. */
+  readonly publicUrl: string
+  /** The operator's key. Without it there are only those of `identities`. */
+  readonly apiKey?: string | undefined
+  /** Where keys, users and all that is. */
+  readonly identities: Identities
+  /** Told a key that may do everything, once, when `identities` was empty. Without it none is made. */
+  readonly onFirstKey?: ((key: string) => void) | undefined
   /** Where log lines go. Default: standard output. */
   readonly destination?: { write(line: string): void }
 }
 
 /** Everything mounted, in the order in which it has to stand. */
-export function makeGate({ settings, version, apiKey, jwtSecret, identities, destination }: GateOptions): Gate {
+export function makeGate(options: GateOptions): Gate {
+  const { settings, version, publicUrl, apiKey, identities, onFirstKey, destination } = options
   const { service, loaded } = makeModels(settings)
   const defaults = defaultModels(settings)
   const limits = memoryLimitStore()
   const users = settings.usersJson === undefined ? [] : parseUsers(settings.usersJson)
-  const directory = memoryDirectory({
-    apiKeys: [{ key: apiKey, tenant: 'default', subject: 'operator', tier: settings.API_KEY_TIER, scopes: ['*'] }],
-    users,
-  })
+  const operator = { tenant: operatorTenant, subject: 'operator', tier: settings.API_KEY_TIER, scopes: ['*'] }
   const prices = priceTable({
     overrides: {
       'onnx/*': { free: true },
@@ -88,15 +94,18 @@ export function makeGate({ settings, version, apiKey, jwtSecret, identities, des
       // Both are loaded at first use and take a moment: the first caller should not wait for it.
       tokenizer: () => setImmediate().then(() => gptTokenizer().count('x')),
       prices: () => setImmediate().then(() => prices.version),
-      ...(identities === undefined ? {} : { identities: () => haveTenant(identities) }),
+      identities: async () => {
+        await identities.ready?.()
+        await ensureIdentities(identities, { users, onFirstKey })
+      },
     },
-    checks: identities === undefined ? {} : { database: () => identities.check() },
+    checks: { database: () => identities.check?.() },
   })
   const draining = drain()
   const log = requestLog(settings, destination)
   const measure = metrics({ routes })
   const answers = memoryCacheStore({ maxBytes: settings.CACHE_MAX_BYTES })
-  const trustProxy = settings.TRUST_PROXY ?? false
+  const trustProxy = settings.TRUST_PROXY ?? (false as const)
 
   const app = express()
   app.disable('x-powered-by')
@@ -121,27 +130,30 @@ export function makeGate({ settings, version, apiKey, jwtSecret, identities, des
     bodyLimit({ maxBytes: settings.MAX_BODY_BYTES }),
     timeout({ ms: settings.REQUEST_TIMEOUT_SECONDS * 1000 }),
   )
-  if (users.length > 0) {
-    app.use(
-      '/v1/token',
-      tokenRoute({
-        directory,
-        issuer: settings.JWT_ISSUER,
-        audience: settings.JWT_AUDIENCE,
-        secret: jwtSecret,
-        limits,
-        trustProxy,
-      }),
-    )
-  }
+  const tokens = authorizationServer({
+    store: identities,
+    issuer: publicUrl,
+    audience: settings.JWT_AUDIENCE,
+    passwordGrant: settings.PASSWORD_GRANT,
+    limits,
+    trustProxy,
+  })
+  app.use('/v1/token', tokens.token)
+  app.use('/v1/revoke', tokens.revoke)
+  app.use('/v1/introspect', tokens.introspect)
+  app.use('/.well-known/jwks.json', tokens.jwks)
+  app.use('/.well-known/oauth-authorization-server', tokens.metadata)
 
   // From here on: who calls, how often, at what price.
   app.use(
     [...protectedPaths, ...(settings.METRICS_PUBLIC ? [] : ['/metrics'])],
     auth({
       // The operator's key is asked for first: it works while the database is away.
-      directory: identities === undefined ? directory : [directory, identities],
-      jwt: issuers(settings, jwtSecret, users.length > 0),
+      directory:
+        apiKey === undefined ? identities : [memoryDirectory({ apiKeys: [{ key: apiKey, ...operator }] }), identities],
+      jwt: issuers(settings),
+      tokens,
+      limits,
       environment: 'live',
       trustProxy,
     }),
@@ -168,45 +180,37 @@ export function makeGate({ settings, version, apiKey, jwtSecret, identities, des
       ? []
       : [cache({ store: answers, ttlMs: settings.CACHE_TTL_SECONDS * 1000, ...options })]
   const predictOptions = { service, defaultModels: defaults.predict }
-  app.all('/inference', methodNotAllowed(['POST']), ...cached({ onHit: cachedInference }), inference({ service }))
+  const may = (scope: string) => authorize({ scopes: [scope] })
+  app.all(
+    '/inference',
+    methodNotAllowed(['POST']),
+    may('chat'),
+    ...cached({ onHit: cachedInference }),
+    inference({ service }),
+  )
   app.all(
     '/v1/chat/completions',
     methodNotAllowed(['POST']),
+    may('chat'),
     ...cached({ cacheable: isGreedy }),
     chatCompletions({ service }),
   )
-  app.all('/v1/embeddings', methodNotAllowed(['POST']), ...cached(), embeddings({ service }))
-  app.all('/v1/predict/batch', methodNotAllowed(['POST']), predictBatch(predictOptions))
-  app.all('/v1/predict', methodNotAllowed(['POST']), predict(predictOptions))
+  app.all('/v1/embeddings', methodNotAllowed(['POST']), may('embed'), ...cached(), embeddings({ service }))
+  app.all('/v1/predict/batch', methodNotAllowed(['POST']), may('batch'), predictBatch(predictOptions))
+  app.all('/v1/predict', methodNotAllowed(['POST']), may('predict'), predict(predictOptions))
   app.get('/v1/models', listModels({ service }))
   app.get('/v1/models/:name', modelDetails({ service }))
   app.all(['/v1/models', '/v1/models/:name'], methodNotAllowed(['GET']))
-  if (identities !== undefined) {
-    app.use('/v1/keys', keysRoute({ store: identities, trustProxy }))
-    app.use('/v1/audit', auditRoute({ store: identities }))
-  }
-  app.all('/v1/users/me', methodNotAllowed(['GET']), usersMe())
+  const administered = { store: identities, trustProxy }
+  app.use('/v1/keys', keysRoute(administered))
+  app.use('/v1/users', usersRoute(administered))
+  app.use('/v1/teams', teamsRoute(administered))
+  app.use('/v1/roles', rolesRoute(administered))
+  app.use('/v1/tenants', tenantsRoute(administered))
+  app.use('/v1/audit', auditRoute({ store: identities }))
 
   app.use(notFound(), errorHandler())
   return { app, service, ready, draining, flush: () => log?.flush() }
-}
-
-/** The operator's own tenant, which every server that starts wants to be there. */
-async function haveTenant(identities: PostgresIdentityStore): Promise<void> {
-  await identities.ready()
-  const id = 'default'
-  if ((await identities.find('tenant', { id })) !== undefined) return
-  const actor = { tenant: id, subject: 'operator', method: 'start' }
-  try {
-    await identities.create(
-      'tenant',
-      { id, name: id, disabled: false },
-      { action: 'tenant.create', at: Date.now(), actor },
-    )
-  } catch (error) {
-    // Another server was first.
-    if (!isTollgateError(error, 'conflict')) throw error
-  }
 }
 
 const openAiPaths = ['/v1/chat/completions', '/v1/embeddings', '/v1/models']
@@ -225,7 +229,19 @@ const routes = [
   '/v1/predict',
   '/v1/predict/batch',
   '/v1/token',
+  '/v1/revoke',
+  '/v1/introspect',
+  '/.well-known/jwks.json',
+  '/.well-known/oauth-authorization-server',
+  '/v1/users',
   '/v1/users/me',
+  '/v1/users/{id}',
+  '/v1/teams',
+  '/v1/teams/{id}',
+  '/v1/roles',
+  '/v1/roles/{id}',
+  '/v1/tenants',
+  '/v1/tenants/{id}',
   '/v1/keys',
   '/v1/keys/{id}',
   '/v1/keys/{id}/rotate',
@@ -239,16 +255,18 @@ function requestLog(settings: Settings, destination: GateOptions['destination'])
   return logging({ level, ...(destination === undefined ? {} : { destination }) })
 }
 
-function issuers(settings: Settings, jwtSecret: string, hasUsers: boolean): JwtIssuerOptions[] {
-  const { JWT_AUDIENCE: audience, JWT_JWKS_URL: jwksUrl, JWT_JWKS_ISSUER: foreign } = settings
+/** Whose tokens are taken besides our own. Each speaks for tenants of its own only, but for whoever has the secret. */
+function issuers(settings: Settings): JwtIssuerOptions[] {
+  const { JWT_AUDIENCE: audience, JWT_DEFAULT_SCOPES: defaultScopes } = settings
+  const { JWT_SECRET: secret, JWT_JWKS_URL: jwksUrl, JWT_JWKS_ISSUER: issuer, OIDC_ISSUERS: found = [] } = settings
   const trusted: JwtIssuerOptions[] = []
-  if (hasUsers || settings.JWT_SECRET !== undefined) {
+  if (secret !== undefined) {
     const algorithms = ['HS256'] as const
-    trusted.push({ issuer: settings.JWT_ISSUER, audience, algorithms, secret: jwtSecret, tenants: 'any' })
+    trusted.push({ issuer: settings.JWT_ISSUER, audience, algorithms, secret, defaultScopes, tenants: 'any' })
   }
-  if (jwksUrl !== undefined && foreign !== undefined) {
-    trusted.push({ issuer: foreign, audience, algorithms: ['RS256', 'ES256'], jwksUrl, tenants: 'own' })
-  }
+  const foreign = { audience, algorithms: ['RS256', 'PS256', 'ES256', 'EdDSA'], defaultScopes, tenants: 'own' } as const
+  if (jwksUrl !== undefined && issuer !== undefined) trusted.push({ ...foreign, issuer, jwksUrl })
+  for (const each of found) trusted.push({ ...foreign, issuer: each, discovery: true })
   return trusted
 }
 

@@ -4,8 +4,9 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isTollgateError } from '@tollgate/core/errors'
-import { type PostgresIdentityStore, postgresIdentityStore } from '@tollgate/postgres'
+import type { PostgresIdentityStore } from '@tollgate/postgres'
 import { type Gate, makeGate } from './app.js'
+import { openIdentities } from './identities.js'
 import { defaultModels, embeddedNames } from './models.js'
 import { hasUpstream, readSettings, type Settings, SettingsError } from './settings.js'
 
@@ -17,66 +18,65 @@ const say = (text: string) => process.stdout.write(`${text}\n`)
 function start(): void {
   if (existsSync('.env')) process.loadEnvFile('.env')
   const settings = readSettings(process.env, embeddedNames)
-  const apiKey = settings.API_KEY ?? `tg_dev_${randomBytes(24).toString('base64url')}`
-  const jwtSecret = settings.JWT_SECRET ?? randomBytes(48).toString('base64url')
-  const identities = identityStore(settings)
-  const gate = makeGate({ settings, version, apiKey, jwtSecret, ...(identities === undefined ? {} : { identities }) })
-  const server = createServer(gate.app)
+  const identities = openIdentities(settings, (error) => complain('Identities', error))
+  const server = createServer()
   // Streams may last as long as the request's own deadline; what this bounds is the arrival of a request.
   server.requestTimeout = 120_000
   server.once('error', (error: NodeJS.ErrnoException) => {
     const mend = error.code === 'EADDRINUSE' ? `: port ${settings.PORT} is taken, set PORT to another one` : ''
     process.stderr.write(`Cannot listen on ${settings.HOST}:${settings.PORT} (${error.code})${mend}\n`)
-    void endUnheard(gate)
+    process.exit(1)
   })
-  server.listen(settings.PORT, settings.HOST, () => {
-    const { port } = server.address() as AddressInfo
-    greet(
-      settings,
-      apiKey,
-      `http://${settings.HOST === '0.0.0.0' || settings.HOST === '::' ? 'localhost' : settings.HOST}:${port}`,
-    )
+  // Nothing is loaded before the port is ours: what loads in native code must not be ended half way.
+  server.listen(settings.PORT, settings.HOST, () => endIfMistaken(() => serve(server, settings, identities)))
+}
+
+function serve(server: Server, settings: Settings, identities: PostgresIdentityStore): void {
+  const { port } = server.address() as AddressInfo
+  const host = settings.HOST === '0.0.0.0' || settings.HOST === '::' ? 'localhost' : settings.HOST
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+  const embedded = settings.DATABASE_URL === undefined
+  // Where identities are shared, a key of one process would be good for none of the others.
+  const apiKey = settings.API_KEY ?? (embedded ? `tg_dev_${randomBytes(24).toString('base64url')}` : undefined)
+  const gate = makeGate({
+    settings,
+    version,
+    publicUrl: settings.PUBLIC_URL ?? `http://localhost:${port}`,
+    apiKey,
+    identities,
+    onFirstKey:
+      apiKey === undefined
+        ? (key) => say(`  first key  ${key} (may do everything; shown this once: keep it)`)
+        : undefined,
   })
+  server.on('request', gate.app)
+  greet(settings, apiKey, url)
   endOnSignals(server, gate, settings, identities)
 }
 
-/** Ending while models load would abort the process in native code: they come up first, then they are closed. */
-async function endUnheard({ service }: Gate): Promise<void> {
-  const closed = service.ready().then(() => service.close())
-  await Promise.race([closed, sleep(10_000)]).catch(() => {})
-  process.exit(1)
+function complain(of: string, error: unknown): void {
+  process.stderr.write(`${of}: ${error instanceof Error ? error.message : String(error)}\n`)
 }
 
-function identityStore({ DATABASE_URL: url, IDENTITY_SECRET: secret }: Settings): PostgresIdentityStore | undefined {
-  if (url === undefined || secret === undefined) return undefined
-  return postgresIdentityStore({
-    connection: { url },
-    secret,
-    onError: (error) => process.stderr.write(`Identities: ${error instanceof Error ? error.message : String(error)}\n`),
-  })
-}
-
-function greet(settings: Settings, apiKey: string, url: string): void {
+function greet(settings: Settings, apiKey: string | undefined, url: string): void {
   const defaults = defaultModels(settings)
   const upstream = hasUpstream(settings)
     ? `upstream: ${settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1'}`
     : 'echo (for development)'
-  const ownKey = settings.API_KEY !== undefined
+  const isMade = apiKey !== undefined && settings.API_KEY === undefined
   say(`Tollgate ${version} listens on ${url}`)
   say(`  models     language-id, iris (embedded); ${upstream}; default: ${defaults.generate ?? 'none'}`)
-  say(
-    ownKey
-      ? '  API key    the one in API_KEY'
-      : `  API key    ${apiKey} (made for this start; set API_KEY to keep one)`,
-  )
-  // The operator's own key is not repeated, terminals are recorded: the shell puts it in, so that header is in double quotes.
-  const header = ownKey ? '"Authorization: Bearer $API_KEY"' : `'Authorization: Bearer ${apiKey}'`
+  say(`  identities ${settings.DATABASE_URL === undefined ? `kept in ${settings.DATA_FOLDER}` : 'kept in Postgres'}`)
+  if (isMade) say(`  API key    ${apiKey} (made for this start; set API_KEY to keep one)`)
+  else say(apiKey === undefined ? '  API key    of those that were issued' : '  API key    the one in API_KEY')
+  // A key that lasts is not repeated, terminals are recorded: the shell puts it in, so that header is in double quotes.
+  const header = isMade ? `'Authorization: Bearer ${apiKey}'` : '"Authorization: Bearer $API_KEY"'
   const body = `'{"text": "Where is the train station?"}'`
   say(`  try it:\n\ncurl -s ${url}/v1/predict -H ${header} -H 'Content-Type: application/json' -d ${body}\n`)
 }
 
 /** First signal: finish what is open, within the bound. Second signal: cut what is open now. Third: leave at once. */
-function endOnSignals(server: Server, gate: Gate, settings: Settings, identities?: PostgresIdentityStore): void {
+function endOnSignals(server: Server, gate: Gate, settings: Settings, identities: PostgresIdentityStore): void {
   let signals = 0
   const cut = async (exitCode: number) => {
     server.close()
@@ -87,12 +87,12 @@ function endOnSignals(server: Server, gate: Gate, settings: Settings, identities
       await gate.service.close()
     } catch (error) {
       // A model still computes. Ending the process from within would abort it in native code: a clean kill is the better end.
-      process.stderr.write(`Closing the models failed: ${error instanceof Error ? error.message : String(error)}\n`)
+      complain('Closing the models failed', error)
       gate.flush()
       process.kill(process.pid, 'SIGKILL')
     }
     // Bounded by the store's own timeouts; a connection that is cut loses nothing that was answered.
-    await Promise.race([identities?.close(), sleep(2_000)]).catch(() => {})
+    await Promise.race([identities.close(), sleep(2_000)]).catch(() => {})
     gate.flush()
     process.exit(exitCode)
   }
@@ -110,10 +110,14 @@ function endOnSignals(server: Server, gate: Gate, settings: Settings, identities
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal))
 }
 
-try {
-  start()
-} catch (error) {
-  if (!(error instanceof SettingsError) && !isTollgateError(error, 'config_invalid')) throw error
-  process.stderr.write(`${error.message}\n`)
-  process.exit(1)
+function endIfMistaken(begin: () => void): void {
+  try {
+    begin()
+  } catch (error) {
+    if (!(error instanceof SettingsError) && !isTollgateError(error, 'config_invalid')) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exit(1)
+  }
 }
+
+endIfMistaken(start)

@@ -38,6 +38,7 @@ describe('readSettings', () => {
       JWT_SECRET: 'x',
       JWT_JWKS_URL: 'https://issuer.example/jwks',
       USERS_FILE: '/nowhere/users.json',
+      PASSWORD_GRANT: 'true',
       CACHE_TTL_SECONDS: '-1',
     })
     expect(Object.keys(mistakes).sort()).toEqual([
@@ -70,8 +71,18 @@ describe('readSettings', () => {
   it('reads users from a file or from the variable, not from both', () => {
     const file = join(mkdtempSync(join(tmpdir(), 'tollgate-')), 'users.json')
     writeFileSync(file, '[]')
-    expect(readSettings({ USERS_FILE: file }, embedded).usersJson).toBe('[]')
-    expect(readSettings({ USERS: '[ ]' }, embedded).usersJson).toBe('[ ]')
-    expect(mistakesOf({ USERS: '[]', USERS_FILE: file })).toHaveProperty('USERS_FILE')
+    expect(readSettings({ USERS_FILE: file, PASSWORD_GRANT: 'yes' }, embedded).usersJson).toBe('[]')
+    expect(readSettings({ USERS: '[ ]', PASSWORD_GRANT: '1' }, embedded).usersJson).toBe('[ ]')
+    expect(Object.keys(mistakesOf({ USERS: '[]', USERS_FILE: file })).sort()).toEqual(['PASSWORD_GRANT', 'USERS_FILE'])
+  })
+
+  it('takes https addresses, and http on this host', () => {
+    for (const url of ['https://gate.example.com/ai', 'http://localhost:8000', 'http://127.0.0.1', 'http://[::1]:80']) {
+      expect(mistakesOf({ PUBLIC_URL: url, OIDC_ISSUERS: `${url}, https://b.example` })).toEqual({})
+    }
+    for (const url of ['http://gate.example.com', 'gate.example.com', 'https://x.example?y', 'ftp://localhost']) {
+      expect(mistakesOf({ PUBLIC_URL: url })).toHaveProperty('PUBLIC_URL')
+    }
+    expect(mistakesOf({ OIDC_ISSUERS: 'https://a.example,http://b.example' })).toHaveProperty('OIDC_ISSUERS')
   })
 })

@@ -33,6 +33,13 @@ const httpUrl = z
   .string()
   .refine((value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol), 'must be an http(s) URL')
 
+/** As browsers have it: others cannot listen in on what stays on this host. */
+const safeUrl = httpUrl.refine((value) => {
+  if (!URL.canParse(value)) return false
+  const { protocol, hostname } = new URL(value)
+  return protocol === 'https:' || /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(hostname)
+}, 'must be https: (http: on localhost only)')
+
 const secret = z.string().min(16, 'is too short to be a secret: use 16 characters or more')
 const list = z.string().transform((value) =>
   value
@@ -67,6 +74,11 @@ const environment = z.object({
     .string()
     .refine((value) => /^postgres(ql)?:\/\//.test(value) && URL.canParse(value), 'must be a URL postgres://…')
     .optional(),
+  DATA_FOLDER: z.string().min(1).default('.data'),
+  PUBLIC_URL: safeUrl.refine((value) => !/[?#]/.test(value), 'must have no query and no fragment').optional(),
+  PASSWORD_GRANT: yesOrNo.default(false),
+  OIDC_ISSUERS: list.pipe(z.array(safeUrl)).optional(),
+  JWT_DEFAULT_SCOPES: list.default(['predict', 'batch', 'chat', 'embed']),
   IDENTITY_SECRET: z.string().min(32, 'must have 32 characters or more').optional(),
   JWT_SECRET: z.string().min(32, 'must have 32 characters or more (HS256 needs 256 bits)').optional(),
   JWT_ISSUER: z.string().min(1).default('tollgate'),
@@ -146,6 +158,14 @@ export function readSettings(
       name: 'IDENTITY_SECRET',
       message:
         'is needed with DATABASE_URL, the same for all servers: node -p "crypto.randomBytes(32).toString(\'base64url\')"',
+    })
+  }
+  const hasUsers = given['USERS'] !== undefined || given['USERS_FILE'] !== undefined
+  if (hasUsers && yesOrNo.safeParse(given['PASSWORD_GRANT'] ?? 'no').data === false) {
+    mistakes.push({
+      name: 'PASSWORD_GRANT',
+      message:
+        'set it to true, so that the users of USERS can log in with their passwords (RFC 9700 advises against it)',
     })
   }
   if (given['USERS'] !== undefined && given['USERS_FILE'] !== undefined) {

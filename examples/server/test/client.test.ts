@@ -80,7 +80,7 @@ describe('@tollgate/client, against the server', () => {
         scopes: ['predict'],
       },
     ]
-    const { url, lines } = await startGate({ USERS: JSON.stringify(users) })
+    const { url, lines } = await startGate({ USERS: JSON.stringify(users), PASSWORD_GRANT: 'true' })
     const credentials = { username: 'ada', password: 'correct horse battery' }
     const client = createClient({ baseUrl: url, credentials })
     const both = await Promise.all([client.predict({ text: 'Bonjour tout le monde' }), client.models.list()])

@@ -1,9 +1,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { createClient } from '@tollgate/client'
 import { drawApiKey } from '@tollgate/core/stores/api-key'
 import pg from 'pg'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -47,7 +49,11 @@ function startProcess(
     })
   }
   const ended = once(child, 'exit').then(([code]) => code as number | null)
-  onTestFinished(() => void child.kill('SIGKILL'))
+  onTestFinished(async () => {
+    child.kill('SIGKILL')
+    await ended
+    await rm(folder, { recursive: true, force: true })
+  })
   return {
     child,
     ended,
@@ -102,6 +108,92 @@ describe('the server as a process', () => {
     expect(await server.ended).toBe(1)
     expect(server.output()).toContain('IDENTITY_SECRET: is needed with DATABASE_URL')
   })
+
+  it('keeps keys, users and logins in its data folder, also when it is killed, and lets no other server in there', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tollgate-'))
+    const variables = {
+      API_KEY: 'the-operators-key-0123456789',
+      PASSWORD_GRANT: 'true',
+      PUBLIC_URL: 'https://gate.example.com',
+    }
+    const start = async () => {
+      const server = startProcess(variables, folder)
+      const [, url = ''] = await server.said(address)
+      await vi.waitFor(async () => expect((await fetch(`${url}/ready`)).status).toBe(200), 20_000)
+      const operator = createClient({ baseUrl: url, apiKey: variables.API_KEY })
+      return { server, url, operator }
+    }
+    const first = await start()
+    const made = await first.operator.keys.create({ name: 'website' })
+    const lost = await first.operator.keys.create({ name: 'lost' })
+    await first.operator.keys.revoke(lost.id)
+    await first.operator.users.create({ username: 'grace', password: 'correct horse battery' })
+    const credentials = { clientId: made.id, clientSecret: made.secret }
+    const token = await fetch(`${first.url}/v1/token`, {
+      method: 'POST',
+      headers: { authorization: `Basic ${btoa(`${made.id}:${made.secret}`)}` },
+      body: new URLSearchParams({ grant_type: 'client_credentials' }),
+    })
+    const { access_token: kept } = (await token.json()) as { access_token: string }
+
+    const other = startProcess(variables, folder)
+    const [, otherUrl = ''] = await other.said(address)
+    await other.said(/Identities: .* is in use by another process/)
+    expect((await fetch(`${otherUrl}/ready`)).status).toBe(503)
+    other.child.kill('SIGTERM')
+    expect(await other.ended).toBe(0)
+
+    first.server.child.kill('SIGKILL')
+    await first.server.ended
+    const again = await start()
+    const me = async (credential: string) =>
+      (await fetch(`${again.url}/v1/users/me`, { headers: { authorization: `Bearer ${credential}` } })).status
+    expect([await me(made.secret), await me(lost.secret), await me(kept)]).toEqual([200, 401, 200])
+    expect(await createClient({ baseUrl: again.url, credentials }).users.me()).toMatchObject({
+      tenant: 'default',
+      subject: `key:${made.id}`,
+    })
+    const grace = { username: 'grace', password: 'correct horse battery' }
+    expect(await createClient({ baseUrl: again.url, credentials: grace }).users.me()).toMatchObject({
+      subject: 'grace',
+    })
+    const data = join(folder, '.data')
+    expect(statSync(data).mode & 0o777).toBe(0o700)
+    expect(statSync(join(data, 'identity-secret')).mode & 0o777).toBe(0o600)
+    again.server.child.kill('SIGTERM')
+    expect(await again.server.ended).toBe(0)
+    expect(again.server.output()).not.toMatch(/correct horse|tg_live_\w{12}_/)
+
+    rmSync(join(data, 'identity-secret'))
+    const bereft = startProcess(variables, folder)
+    expect(await bereft.ended).toBe(1)
+    expect(bereft.output()).toContain('DATA_FOLDER: ')
+  })
+
+  it.skipIf(databases === undefined)(
+    'prints the first key of an empty database once, for one of several servers that start at once',
+    async () => {
+      const variables = {
+        DATABASE_URL: await (databases as TestDatabases).make(),
+        IDENTITY_SECRET: 'a secret of the tests, thirty-two characters',
+      }
+      const servers = [startProcess(variables), startProcess(variables), startProcess(variables)]
+      const urls = await Promise.all(servers.map(async ({ said }) => (await said(address))[1] ?? ''))
+      for (const url of urls) {
+        await vi.waitFor(async () => expect((await fetch(`${url}/ready`)).status).toBe(200), 20_000)
+      }
+      const keys = servers.flatMap(({ output }) => output().match(/tg_live_\w+/g) ?? [])
+      expect(keys).toHaveLength(1)
+      for (const url of urls) {
+        const me = await createClient({ baseUrl: url, apiKey: keys[0] as string }).users.me()
+        expect(me).toMatchObject({ tenant: 'default', scopes: ['*'] })
+      }
+      const last = startProcess(variables)
+      const [, url = ''] = await last.said(address)
+      await vi.waitFor(async () => expect((await fetch(`${url}/ready`)).status).toBe(200), 20_000)
+      expect(last.output()).not.toContain('tg_live_')
+    },
+  )
 
   it.skipIf(databases === undefined)(
     'keeps keys in Postgres: what one server revokes another refuses, and a restart forgets nothing',

@@ -1,5 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { memoryIdentityStore } from '@tollgate/core/stores/memory-identity-store'
 import { onTestFinished } from 'vitest'
 import { type OpenAiUpstream, openAiUpstream, upstreamKey } from '../../../packages/core/test/openai-upstream.js'
 import { type Gate, makeGate } from '../src/app.js'
@@ -29,7 +30,9 @@ export async function startGate(variables: Readonly<Record<string, string>> = {}
     },
   }
   const settings = readSettings({ API_KEY: apiKey, JWT_SECRET: jwtSecret, ...variables }, embeddedNames)
-  const gate = makeGate({ settings, version: '1.2.3', apiKey: settings.API_KEY ?? apiKey, jwtSecret, destination })
+  const identities = memoryIdentityStore()
+  const publicUrl = 'http://localhost:8000'
+  const gate = makeGate({ settings, version: '1.2.3', publicUrl, apiKey: settings.API_KEY, identities, destination })
   const server = createServer(gate.app)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(async () => {

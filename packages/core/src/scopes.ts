@@ -5,6 +5,8 @@ export const gateScopes = [
   'chat',
   'embed',
   'usage:read',
+  /** Asking whether a token is good (RFC 7662). */
+  'introspect',
   /** Keys, users, teams, roles and the audit log of the caller's own tenant. */
   'admin',
   /** The same of every tenant, and the tenants themselves. */

@@ -10,7 +10,9 @@ import { join } from 'node:path'
  * @throws Error if another process holds it
  */
 export async function holdFolder(folder: string): Promise<() => void> {
-  const { DatabaseSync } = await import('node:sqlite')
+  const { DatabaseSync } = await import('node:sqlite').catch((cause: unknown) => {
+    throw new Error('Embedded Postgres in a folder needs Node 22.13 or later.', { cause })
+  })
   const lock = new DatabaseSync(join(folder, 'lock'), { timeout: 0 })
   try {
     lock.exec('pragma locking_mode = exclusive; begin exclusive')

@@ -48,7 +48,7 @@ export interface PostgresIdentityStore extends IdentityStore {
    * every other method rejects with `store_unavailable`.
    */
   ready(): Promise<void>
-  /** Resolves if the database answers. For `GET /ready`. */
+  /** Rejects if the database does not answer, or could not be reached by `ready()` so far. For `GET /ready`. */
   check(): Promise<void>
 }
 
@@ -102,6 +102,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
   const closing = new AbortController()
   let opened: { readonly backend: Backend; readonly database: Kysely<Tables> } | undefined
   let opening: Promise<void> | undefined
+  let failure: unknown
   let stopListening: () => Promise<void> = async () => {}
   let listeningAgain: Promise<void> | undefined
 
@@ -162,6 +163,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
       try {
         await start()
       } catch (error) {
+        failure = error
         if (!closing.signal.aborted) onError(error)
         await sleep(pauseMs, undefined, { signal: closing.signal })
       }
@@ -248,6 +250,8 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
       return opening
     },
     async check() {
+      // The first attempt is under way: nothing is known to be wrong.
+      if (opening !== undefined && opened === undefined && failure === undefined) return
       await sql`select 1`.execute(db())
     },
     async close() {

@@ -21,7 +21,7 @@ export function authorizationServerMetadata(options: MetadataOptions): Authoriza
     revocation_endpoint: `${root}${basePath}/revoke`,
     introspection_endpoint: `${root}${basePath}/introspect`,
     jwks_uri: `${root}/.well-known/jwks.json`,
-    scopes_supported: [...gateScopes, 'introspect'],
+    scopes_supported: [...gateScopes],
     response_types_supported: [],
     grant_types_supported: ['client_credentials', 'refresh_token', ...(passwordGrant ? ['password'] : [])],
     token_endpoint_auth_methods_supported: [...secrets, 'none'],
