@@ -2,6 +2,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -238,6 +239,38 @@ describe('the server as a process', () => {
     },
   )
 
+  it.skipIf(databases === undefined)(
+    'lets known keys go on while the database is away, answers 503 for others, and goes on when it is back',
+    async () => {
+      const database = await cuttable(await (databases as TestDatabases).make())
+      const operator = 'the-operators-key-0123456789'
+      const server = startProcess({
+        DATABASE_URL: database.url,
+        IDENTITY_SECRET: 'a secret of the tests, thirty-two characters',
+        API_KEY: operator,
+      })
+      const [, url = ''] = await server.said(address)
+      const ready = async () => (await fetch(`${url}/ready`)).status
+      await vi.waitFor(async () => expect(await ready()).toBe(200), 20_000)
+      const { keys } = createClient({ baseUrl: url, apiKey: operator })
+      const [known, other] = [await keys.create({ name: 'known' }), await keys.create({ name: 'other' })]
+      const status = async (key: string) =>
+        (await fetch(`${url}/v1/users/me`, { headers: { authorization: `Bearer ${key}` } })).status
+      expect(await status(known.secret)).toBe(200)
+      database.cut()
+      await vi.waitFor(async () => expect(await ready()).toBe(503), 10_000)
+      expect([await status(known.secret), await status(other.secret), await status(operator)]).toEqual([200, 503, 200])
+      await expect(keys.create({ name: 'late' })).rejects.toMatchObject({ code: 'store_unavailable' })
+      database.join()
+      await vi.waitFor(async () => expect(await ready()).toBe(200), 20_000)
+      await vi.waitFor(async () => expect(await status(other.secret)).toBe(200), 10_000)
+      expect((await keys.list()).data.map(({ name }) => name)).toEqual(['other', 'known'])
+      // Told again, by a connection of after the cut.
+      await keys.revoke(known.id)
+      await vi.waitFor(async () => expect(await status(known.secret)).toBe(401), 10_000)
+    },
+  )
+
   it('serves its own key while the database is away, says so in /ready, and answers 503 for the others', async () => {
     const operator = 'the-operators-key-0123456789'
     const server = startProcess({
@@ -371,6 +404,47 @@ describe('the server as a process', () => {
     )
   })
 })
+
+/** The database behind a relay that can be cut: open connections end and new ones are ended at once. */
+async function cuttable(databaseUrl: string) {
+  const target = new URL(databaseUrl)
+  const open = new Set<Socket>()
+  let isCut = false
+  const relay = createServer((socket) => {
+    if (isCut) return void socket.destroy()
+    const upstream = connect(Number(target.port || 5432), target.hostname)
+    for (const [one, other] of [
+      [socket, upstream],
+      [upstream, socket],
+    ] as const) {
+      open.add(one)
+      one.pipe(other)
+      one.on('error', () => other.destroy())
+      one.on('close', () => {
+        open.delete(one)
+        other.destroy()
+      })
+    }
+  })
+  await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => {
+    for (const socket of open) socket.destroy()
+    relay.close()
+  })
+  const url = new URL(databaseUrl)
+  url.hostname = '127.0.0.1'
+  url.port = String((relay.address() as AddressInfo).port)
+  return {
+    url: url.href,
+    cut() {
+      isCut = true
+      for (const socket of open) socket.destroy()
+    },
+    join() {
+      isCut = false
+    },
+  }
+}
 
 /** Databases on the server at `TEST_DATABASE_URL`; without a server there the tests are skipped on a laptop, and fail in CI. */
 async function testDatabases(): Promise<TestDatabases | undefined> {
