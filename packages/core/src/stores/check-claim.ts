@@ -20,6 +20,7 @@ export function checkClaim(claim: Claim): void {
       checkUnits(claim.cost, 'cost', rule)
       if (!Number.isFinite(claim.startsAt)) throw configInvalid(`The window of "${rule}" has no start.`)
       checkDuration(claim.endsAt - claim.startsAt, rule)
+      if (claim.holdMs !== undefined) checkDuration(claim.holdMs, rule)
       return
     case 'lease':
       checkDuration(claim.leaseMs, rule)
@@ -44,11 +45,13 @@ export function checkActual(claims: readonly Claim[], actual: readonly number[])
 /**
  * What the claims before this one, in the same request, ask of the same key.
  *
+ * @param skipped indices of shadows that do not fit, and ask for nothing
  * @throws TollgateError `config_invalid` if one of them is of another kind
  */
-export function askedBefore(claims: readonly Claim[], index: number): number {
+export function askedBefore(claims: readonly Claim[], index: number, skipped?: ReadonlySet<number>): number {
   let asked = 0
   for (let before = 0; before < index; before += 1) {
+    if (skipped?.has(before) === true) continue
     const other = claims[before] as Claim
     const claim = claims[index] as Claim
     if (other.key !== claim.key) continue

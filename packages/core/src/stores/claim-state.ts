@@ -18,16 +18,19 @@ export function bucketState(claim: BucketClaim, level: number, asked: number, al
     key,
     allowed,
     limit,
+    used: level,
+    held: 0,
     remaining: unitsLeft(limit, burst, level),
     resetMs: level === 0 ? 0 : wholeMs(level * unitMs),
     retryAfterMs: retryAfterMs(allowed, possible, (level + asked + cost - burst) * unitMs),
   }
 }
 
-/** The state of a window with `spent` units gone. `wall` is the time since the epoch. */
+/** The state of a window with so many units spent, and held besides. `wall` is the time since the epoch. */
 export function windowState(
   claim: WindowClaim,
   spent: number,
+  held: number,
   asked: number,
   allowed: boolean,
   wall: number,
@@ -38,8 +41,10 @@ export function windowState(
     key,
     allowed,
     limit,
-    remaining: unitsLeft(limit, limit, spent),
-    resetMs: spent === 0 ? 0 : wholeMs(endsAt - wall),
+    used: spent + held,
+    held,
+    remaining: unitsLeft(limit, limit, spent + held),
+    resetMs: spent + held === 0 ? 0 : wholeMs(endsAt - wall),
     retryAfterMs: retryAfterMs(allowed, fitsUnits(claim, limit, asked, cost), endsAt - wall),
   }
 }
@@ -59,6 +64,8 @@ export function leaseState(
     key,
     allowed,
     limit,
+    used: held,
+    held,
     remaining: Math.max(0, Math.floor(limit - held)),
     resetMs: held === 0 ? 0 : wholeMs(lastMs),
     retryAfterMs: retryAfterMs(allowed, asked + 1 <= limit, soonestMs),

@@ -5,6 +5,13 @@ interface ClaimBase {
   readonly rule: string
   /** Whose bucket: already holds the tenant (or the address). */
   readonly key: string
+  /**
+   * Claims of one partition are kept together where a store is spread over several servers (a Redis cluster), so that they can be decided in one step: the tenant, or the
+   * address. Default: the key.
+   */
+  readonly partition?: string
+  /** It refuses nothing: where it does not fit it is not charged, and its state says so. For a limit that is tried out. */
+  readonly shadow?: boolean
 }
 
 /**
@@ -29,6 +36,11 @@ export interface WindowClaim extends ClaimBase {
   readonly startsAt: number
   readonly endsAt: number
   readonly cost: number
+  /**
+   * The cost is only held: what the reservation is settled with is spent, and if it is neither settled, released nor renewed for so long, nothing is (so that a dead
+   * process frees it). Default: the cost is spent at once.
+   */
+  readonly holdMs?: number
 }
 
 /** One of `limit` places, held until released or until `leaseMs` have passed (so that a dead process frees it). */
@@ -46,6 +58,10 @@ export interface ClaimState {
   readonly key: string
   readonly allowed: boolean
   readonly limit: number
+  /** Units gone, debts included; places taken. */
+  readonly used: number
+  /** Of them, those that are held for requests which are not settled yet: the rest of a window is spent. */
+  readonly held: number
   /** Units left, rounded down, never negative. */
   readonly remaining: number
   /** Milliseconds until the claim is whole again (bucket full, window over, lease ended). */
@@ -64,7 +80,7 @@ export interface Reservation {
 
 export interface Verdict {
   readonly allowed: boolean
-  /** One per claim, in their order. On a refusal nothing was taken, whatever a claim's own `allowed` says. */
+  /** One per claim, in their order. On a refusal nothing was taken, whatever a claim's own `allowed` says. A `shadow` may say `false` where the verdict is `true`. */
   readonly states: readonly ClaimState[]
   /** There when allowed. */
   readonly reservation?: Reservation
@@ -77,14 +93,18 @@ export interface Verdict {
  * - `settle` corrects the reservation to the units really used, by claim (in their order; leases are freed). More than reserved is
  *   charged even below zero, a debt that refill pays back; a refund never gives back what has refilled meanwhile. A second settle or
  *   release of the same reservation does nothing.
+ *   A hold that ended before it was settled is charged all the same.
  * - `release` gives all of it back, under the same rule.
+ * - `renew` lets leases and holds last for their whole time again; resolves with `false` if one of them has ended before (it stays so).
  *
  * Conformance: `@tollgate/core/testing/limit-store`.
  */
 export interface LimitStore {
   take(claims: readonly Claim[]): Awaitable<Verdict>
-  settle(reservation: Reservation, actual: readonly number[]): Awaitable<void>
+  /** @returns the states after it, one per claim; none if it did nothing */
+  settle(reservation: Reservation, actual: readonly number[]): Awaitable<readonly ClaimState[]>
   release(reservation: Reservation): Awaitable<void>
+  renew(reservation: Reservation): Awaitable<boolean>
   /** The states as they are, taking nothing. */
   peek(claims: readonly Claim[]): Awaitable<readonly ClaimState[]>
   close(): Awaitable<void>

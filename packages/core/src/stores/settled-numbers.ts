@@ -2,6 +2,7 @@
 export interface SettledNumbers {
   /** True the first time a number comes, false ever after. `newest` is the highest number given out. */
   settle(number: number, newest: number): boolean
+  has(number: number, newest: number): boolean
 }
 
 const bitsPerPage = 32_768
@@ -19,6 +20,14 @@ export function settledNumbers(): SettledNumbers {
   const ring: (Uint32Array | undefined)[] = new Array(pages).fill(undefined)
   const pageOf = new Float64Array(pages).fill(-1)
   return {
+    has(number, newest) {
+      if (number <= newest - rememberedReservations) return true
+      const page = Math.floor(number / bitsPerPage)
+      const place = page % pages
+      if (pageOf[place] !== page) return false
+      const bit = number % bitsPerPage
+      return ((ring[place]?.[bit >>> 5] ?? 0) & (1 << (bit & 31))) !== 0
+    },
     settle(number, newest) {
       if (number <= newest - rememberedReservations) return false
       const page = Math.floor(number / bitsPerPage)

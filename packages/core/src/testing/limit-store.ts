@@ -298,6 +298,122 @@ export const limitStoreCases: readonly LimitStoreCase[] = [
     assert.equal(await remaining(store, tomorrow), 4)
   }),
 
+  limitCase('window: what is held counts until it is settled, then what was used', async (store) => {
+    const claim = window({ limit: 10, cost: 6, holdMs: hourMs })
+    const verdict = await store.take([claim])
+    const held = only(verdict)
+    assert.deepEqual([held.used, held.held, held.remaining], [6, 6, 4])
+    await refused(store, claim)
+    const [state] = await store.settle(receipt(verdict), [2])
+    assert.deepEqual([state?.used, state?.held, state?.remaining], [2, 0, 8])
+    assert.deepEqual(await store.settle(receipt(verdict), [2]), [])
+    const released = receipt(await store.take([claim]))
+    await store.release(released)
+    assert.equal(await remaining(store, claim), 8)
+    await store.settle(receipt(await store.take([claim])), [9])
+    assert.deepEqual(await usage(store, claim), [11, 0])
+  }),
+  limitCase(
+    'window: a hold ends by itself, so that a dead process locks nothing; one that comes late is charged',
+    async (store) => {
+      const claim = window({ limit: 10, cost: 6, holdMs: 50 })
+      const late = receipt(await store.take([claim]))
+      await refused(store, claim)
+      await wait(50 + timerSlackMs)
+      assert.deepEqual(await usage(store, claim), [0, 0])
+      const next = receipt(await store.take([{ ...claim, holdMs: hourMs }]))
+      await store.settle(late, [5])
+      assert.deepEqual(await usage(store, claim), [11, 6])
+      await store.release(next)
+      await store.settle(late, [5])
+      assert.deepEqual(await usage(store, claim), [5, 0])
+    },
+  ),
+  limitCase('window: what is settled without hold stays apart from what is held', async (store) => {
+    const claim = window({ limit: 100, cost: 10 })
+    await taken(store, claim)
+    const reservation = receipt(await store.take([{ ...claim, holdMs: hourMs }]))
+    assert.deepEqual(await usage(store, claim), [20, 10])
+    await store.settle(reservation, [3])
+    assert.deepEqual(await usage(store, claim), [13, 0])
+  }),
+  limitCase('renew: holds and leases last for their whole time again; what has ended stays so', async (store) => {
+    const claims = [
+      window({ limit: 1, holdMs: 150 }),
+      lease({ limit: 1, leaseMs: 150 }),
+      bucket({ limit: 1, windowMs: hourMs }),
+    ]
+    const reservation = receipt(await store.take(claims))
+    for (let count = 0; count < 3; count += 1) {
+      await wait(75)
+      assert.equal(await store.renew(reservation), true)
+    }
+    assert.deepEqual(
+      (await store.peek(claims)).map(({ allowed }) => allowed),
+      [false, false, false],
+    )
+    await wait(150 + timerSlackMs)
+    assert.equal(await store.renew(reservation), false)
+    assert.deepEqual(
+      (await store.peek(claims)).map(({ allowed }) => allowed),
+      [true, true, false],
+    )
+    await store.release(reservation)
+    assert.equal(await store.renew(reservation), false)
+  }),
+  limitCase('shadow: refuses nothing, and is not charged where it does not fit', async (store) => {
+    const tried = bucket({ limit: 1, windowMs: hourMs, shadow: true })
+    const real = bucket({ limit: 3, windowMs: hourMs })
+    const first = await store.take([tried, real])
+    assert.deepEqual(
+      first.states.map(({ allowed, remaining }) => [allowed, remaining]),
+      [
+        [true, 0],
+        [true, 2],
+      ],
+    )
+    const second = await store.take([tried, real])
+    assert.equal(second.allowed, true)
+    assert.deepEqual(
+      second.states.map(({ allowed, remaining }) => [allowed, remaining]),
+      [
+        [false, 0],
+        [true, 1],
+      ],
+    )
+    await store.settle(receipt(second), [50, 0])
+    assert.equal(await remaining(store, real), 2)
+    await store.release(receipt(first))
+    assert.deepEqual([await remaining(store, tried), await remaining(store, real)], [1, 3])
+    await taken(store, { ...real, cost: 3 })
+    assert.equal((await store.take([tried, real])).allowed, false)
+    assert.equal(await remaining(store, tried), 1)
+  }),
+  limitCase('tells what is used, debts included', async (store) => {
+    const claims = [
+      bucket({ limit: 10, windowMs: 1000 * hourMs, cost: 4 }),
+      window({ limit: 10, cost: 4 }),
+      lease({ limit: 3 }),
+    ]
+    const reservation = receipt(await store.take(claims))
+    const usedOf = async () => (await store.peek(claims)).map(({ used }) => Math.round(used))
+    assert.deepEqual(await usedOf(), [4, 4, 1])
+    await store.settle(reservation, [13, 13, 0])
+    assert.deepEqual(await usedOf(), [13, 13, 0])
+  }),
+  limitCase('claims of several partitions are all taken or none', async (store) => {
+    const [one, two] = [
+      bucket({ limit: 2, windowMs: hourMs, partition: randomUUID() }),
+      lease({ limit: 1, partition: randomUUID() }),
+    ]
+    const reservation = receipt(await store.take([one, two]))
+    assert.equal((await store.take([one, two])).allowed, false)
+    assert.equal((await store.take([two, one])).allowed, false)
+    assert.equal(await remaining(store, one), 1)
+    await store.release(reservation)
+    assert.deepEqual([await remaining(store, one), await remaining(store, two)], [2, 1])
+  }),
+
   limitCase('lease: 50 at once, 5 get a place; each release frees one', async (store) => {
     const claim = lease({ limit: 5 })
     const verdicts = await Promise.all(Array.from({ length: 50 }, () => store.take([claim])))
@@ -362,6 +478,12 @@ async function refused(store: LimitStore, claim: Claim): Promise<void> {
 
 async function remaining(store: LimitStore, claim: Claim): Promise<number | undefined> {
   return (await store.peek([claim]))[0]?.remaining
+}
+
+/** What is used, and of it held. */
+async function usage(store: LimitStore, claim: Claim): Promise<[number | undefined, number | undefined]> {
+  const [state] = await store.peek([claim])
+  return [state?.used, state?.held]
 }
 
 function only({ states }: Verdict): ClaimState {
