@@ -101,7 +101,7 @@ export function packageViolations(packageName: string, files: ReadonlyMap<string
   const wrong: string[] = []
   for (const [file, source] of files) {
     for (const { specifier, typeOnly } of importsOf(file, source)) {
-      if (/^(\.\.\/)+(core|client|onnx|postgres|bench)\//.test(specifier) || specifier.includes('/src/')) {
+      if (/^(\.\.\/)+(core|client|onnx|postgres|redis|bench)\//.test(specifier) || specifier.includes('/src/')) {
         wrong.push(`${packageName}/${file} imports ${specifier}: use the published subpath`)
       }
       if (packageName === 'client' && specifier.startsWith('@tollgate/')) {

@@ -1,0 +1,2 @@
+export { type RedisLimitStoreOptions, redisLimitStore } from './redis-limit-store.js'
+export type { IoRedisLike, NodeRedisLike, RedisClient, RedisScripts } from './scripts.js'
