@@ -24,6 +24,7 @@ const migrations: readonly (readonly string[])[] = [
     `create table tollgate.revoked_tokens (id text primary key, until bigint not null)`,
     `create table tollgate.signing_keys (kid text primary key, sequence bigint generated always as identity, expires_at bigint, body jsonb not null)`,
   ],
+  [`create index on tollgate.revoked_tokens (until)`],
 ]
 
 /** One number for all who migrate; nobody else's, it is hoped: the first bytes of SHA-256 of `tollgate`. */

@@ -51,9 +51,9 @@ describe('on embedded Postgres', () => {
   afterAll(() => pglite.close())
 
   it.each(identityStoreCases)('$name', ({ run }) =>
-    run(async () => {
+    run(async (options) => {
       await pglite.exec(`truncate ${names.map((name) => `tollgate.${name}`).join(', ')} restart identity cascade`)
-      const store = postgresIdentityStore({ connection: { pglite }, secret })
+      const store = postgresIdentityStore({ connection: { pglite }, secret, ...options })
       await store.ready()
       return store
     }),
@@ -127,7 +127,7 @@ describe('on embedded Postgres', () => {
       onError: (error) => errors.push(error),
     })
     newer.ready().catch(() => {})
-    await vi.waitFor(() => expect(String(errors[0])).toMatch(/version 1000, and this release knows 1/), 10_000)
+    await vi.waitFor(() => expect(String(errors[0])).toMatch(/version 1000, and this release knows 2/), 10_000)
     await expect(newer.findApiKey('AbCdEfGh0123')).rejects.toMatchObject({ code: 'store_unavailable' })
     await newer.close()
   })
@@ -163,14 +163,14 @@ describe.skipIf(!reachable && process.env['CI'] !== 'true')('on a Postgres serve
   it('is brought up to date once by five who start at the same time', async () => {
     const stores = await Promise.all(Array.from({ length: 5 }, () => opened({ ...connection, max: 2 })))
     expect(stores).toHaveLength(5)
-    const { rows } = await client.query('select version from tollgate.migrations')
-    expect(rows).toEqual([{ version: 1 }])
+    const { rows } = await client.query('select version from tollgate.migrations order by version')
+    expect(rows).toEqual([{ version: 1 }, { version: 2 }])
   })
 
   it.each(identityStoreCases)('$name', ({ run }) =>
-    run(async () => {
+    run(async (options) => {
       await empty()
-      const store = postgresIdentityStore({ connection, secret })
+      const store = postgresIdentityStore({ connection, secret, ...options })
       await store.ready()
       return store
     }),

@@ -6,6 +6,7 @@ import { checkedOptions, functionOption, objectOption } from '@tollgate/core/opt
 import type { DirectoryChange } from '@tollgate/core/stores/directory'
 import { effectiveKey, effectiveUser } from '@tollgate/core/stores/effective-identity'
 import { changedFields } from '@tollgate/core/stores/identity-audit'
+import { checkChanges, cursorOf } from '@tollgate/core/stores/identity-changes'
 import { type IdentitySecret, identitySecrets } from '@tollgate/core/stores/identity-secrets'
 import type {
   ApiKey,
@@ -220,14 +221,18 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
     id: string,
     tenant: string,
     until: number,
-    by: Change,
+    by: Change | undefined,
   ): Promise<void> => {
     await transaction.deleteFrom('tollgate.revoked_tokens').where('until', '<=', now()).execute()
     await transaction
       .insertInto('tollgate.revoked_tokens')
       .values({ id, until })
-      .onConflict((conflict) => conflict.column('id').doUpdateSet({ until }))
+      .onConflict((conflict) =>
+        // Never for a shorter time than it was.
+        conflict.column('id').doUpdateSet({ until: sql`greatest(tollgate.revoked_tokens.until, excluded.until)` }),
+      )
       .execute()
+    if (by === undefined) return
     await log(transaction, by, tenant, { kind: 'token', id }, {})
     await tell(transaction, { kind: 'token', id })
   }
@@ -336,7 +341,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
         .orderBy('sequence', 'desc')
         .limit(limit + 1)
       if (tenant !== undefined) query = query.where(kind === 'tenant' ? 'id' : 'tenant', '=', tenant)
-      if (after !== undefined) query = query.where('sequence', '<', sequenceOf(after))
+      if (after !== undefined) query = query.where('sequence', '<', cursorOf(after))
       if (kind === 'key' && owner !== undefined) {
         if (owner.kind === 'tenant') {
           query = query.where('tenant', '=', owner.id).where('owner_user', 'is', null).where('owner_team', 'is', null)
@@ -354,6 +359,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
             if (row === undefined) return undefined
             const before = entityOf<typeof kind>(row)
             const changes = change(before)
+            checkChanges(before, changes)
             const after = JSON.parse(JSON.stringify({ ...before, ...changes, updatedAt: by.at })) as typeof before
             checkOwner(kind, after)
             const { id } = after
@@ -380,7 +386,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
         .orderBy('sequence', 'desc')
         .limit(limit + 1)
       if (tenant !== undefined) query = query.where('tenant', '=', tenant)
-      if (after !== undefined) query = query.where('sequence', '<', sequenceOf(after))
+      if (after !== undefined) query = query.where('sequence', '<', cursorOf(after))
       return pageOf(await query.execute(), limit, ({ body }) => body)
     },
 
@@ -416,7 +422,10 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
             const actor = { tenant: token.tenant, subject: token.username, method: 'refresh_token' }
             // As long as the youngest of the family can live.
             const until = time + token.expiresAt - token.createdAt
-            await revoke(transaction, token.family, token.tenant, until, { action: 'token.reuse', at: time, actor })
+            const by = { action: 'token.reuse', at: time, actor }
+            // Told once: whoever tries it again and again shall not fill the audit log.
+            const isKnown = await isRevoked(transaction, [token.family], time)
+            await revoke(transaction, token.family, token.tenant, until, isKnown ? undefined : by)
             return undefined
           }
           await transaction.updateTable('tollgate.refresh_tokens').set({ used: true }).where('id', '=', id).execute()
@@ -461,6 +470,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
           const newest = await transaction
             .selectFrom('tollgate.signing_keys')
             .select('kid')
+            .where(({ or, eb }) => or([eb('expires_at', 'is', null), eb('expires_at', '>', by.at)]))
             .orderBy('sequence', 'desc')
             .limit(1)
             .executeTakeFirst()
@@ -477,7 +487,8 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
             .insertInto('tollgate.signing_keys')
             .values({ kid: key.kid, expires_at: expiresAt, body })
             .execute()
-          await log(transaction, by, by.actor.tenant, { kind: 'token', id: key.kid }, {})
+          await log(transaction, by, by.actor.tenant, { kind: 'signing-key', id: key.kid }, {})
+          await tell(transaction, { kind: 'all' })
           return true
         })
     },
@@ -487,7 +498,14 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
 async function keepRefreshToken(database: Database, token: RefreshToken): Promise<void> {
   const { id, family, expiresAt } = token
   const row = { id, family, used: false, expires_at: expiresAt, body: JSON.stringify(token) }
-  await database.insertInto('tollgate.refresh_tokens').values(row).execute()
+  const kept = await database
+    .insertInto('tollgate.refresh_tokens')
+    .values(row)
+    .onConflict((conflict) => conflict.column('id').doNothing())
+    .executeTakeFirst()
+  if (kept.numInsertedOrUpdatedRows !== 1n) {
+    throw new TollgateError('conflict', 'This refresh token is kept already.')
+  }
 }
 
 function entityOf<Kind extends EntityKind>(row: Selectable<Tables['tollgate.api_keys']>): Entities[Kind] {
@@ -527,13 +545,6 @@ function pageOf<Row extends { sequence: string | number }, Item>(
   const last = shown.at(-1)
   const next = rows.length > limit && last !== undefined ? { next: String(last.sequence) } : undefined
   return { items: shown.map(itemOf), ...next }
-}
-
-function sequenceOf(cursor: string): string {
-  if (/^\d{1,18}$/.test(cursor)) return cursor
-  throw new TollgateError('invalid_request', 'The cursor is none of this list.', {
-    errors: [{ path: 'query.cursor', message: 'is none of this list' }],
-  })
 }
 
 function warn(error: unknown): void {

@@ -20,9 +20,14 @@ export interface IdentitySecrets {
  * @throws TollgateError `config_invalid` for a secret under 32 bytes
  */
 export function identitySecrets(secret: IdentitySecret): IdentitySecrets {
-  const list: ReadonlyArray<string | Uint8Array> =
-    typeof secret === 'string' || secret instanceof Uint8Array ? [secret] : secret
-  const parts = list.map((each) => {
+  const list: readonly unknown[] = Array.isArray(secret) ? secret : [secret]
+  for (const each of list) {
+    if (typeof each === 'string' || each instanceof Uint8Array) continue
+    throw configInvalid('secret: must be a string or bytes, or a list of them', [
+      { path: 'secret', message: 'must be a string or bytes, or a list of them' },
+    ])
+  }
+  const parts = (list as ReadonlyArray<string | Uint8Array>).map((each) => {
     const bytes = typeof each === 'string' ? Buffer.from(each) : Buffer.copyBytesFrom(each)
     if (bytes.length < 32) {
       throw configInvalid(

@@ -140,7 +140,7 @@ export interface AuditEntry extends Change {
   readonly id: string
   /** Of what was changed. */
   readonly tenant: string
-  readonly target: { readonly kind: EntityKind | 'token'; readonly id: string }
+  readonly target: { readonly kind: EntityKind | 'token' | 'signing-key'; readonly id: string }
   /** Fields that changed, with their new values; secrets and hashes by name only, as `null`. */
   readonly fields: Readonly<Record<string, unknown>>
 }
@@ -206,7 +206,8 @@ export interface IdentityStore extends Directory {
   find<Kind extends EntityKind>(kind: Kind, at: EntityAddress): Promise<Entities[Kind] | undefined>
   list<Kind extends EntityKind>(kind: Kind, query: ListQuery): Promise<Page<Entities[Kind]>>
   /**
-   * Reads, changes and writes in one step, whoever else changes it meanwhile. What `change` throws leaves everything as it was.
+   * Reads, changes and writes in one step, whoever else changes it meanwhile. What `change` throws leaves everything as it was, and so does a change of what never changes
+   * (id, tenant, username, environment, `createdAt`, `lastUsedAt`), which is a `TypeError`.
    *
    * @returns as it is now; `undefined` if it is not there
    */
@@ -224,7 +225,8 @@ export interface IdentityStore extends Directory {
   saveRefreshToken(token: RefreshToken): Promise<void>
   /**
    * Uses up a refresh token and puts its successor in its place, in one step: of several who try at once, one succeeds. A token that was used before,
-   * or whose family was revoked, revokes the family (with a line in the audit log).
+   * or whose family was revoked, revokes the family (with a line in the audit log, unless it was revoked already). What `successor` throws, and a successor whose id is taken
+   * (`conflict`), leave the token unused.
    *
    * @returns the token that was used up; `undefined` for one that is unknown, expired, or was used before
    */
@@ -236,7 +238,7 @@ export interface IdentityStore extends Directory {
   ): Promise<RefreshToken | undefined>
   /** The token, unused and unexpired, without using it up. */
   findRefreshToken(id: string, digests: readonly string[], now: number): Promise<RefreshToken | undefined>
-  /** `id`: the `jti` of one access token, or the `sid` of a family. Kept until `until`. */
+  /** `id`: the `jti` of one access token, or the `sid` of a family. Kept until `until`, or the later end that it had. */
   revokeToken(
     token: { readonly id: string; readonly tenant: string; readonly until: number },
     by: Change,
@@ -246,8 +248,8 @@ export interface IdentityStore extends Directory {
   /** Those that have not expired, oldest first. */
   signingKeys(now: number): Promise<readonly SigningKey[]>
   /**
-   * Adds a key if the newest is still the one with kid `after` (`undefined`: if there is none), and sets when the earlier ones end. Of several
-   * processes that rotate at once, one succeeds.
+   * Adds a key if the newest that has not expired is still the one with kid `after` (`undefined`: if there is none), and sets when the earlier ones end. Of several
+   * processes that rotate at once, one succeeds. Listeners of `onChange` are told `all`.
    */
   addSigningKey(key: SigningKey, after: string | undefined, earlierExpireAt: number, by: Change): Promise<boolean>
 }

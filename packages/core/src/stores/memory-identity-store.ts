@@ -5,6 +5,7 @@ import { checkedOptions, functionOption } from '../options.js'
 import type { DirectoryChange } from './directory.js'
 import { effectiveKey, effectiveUser } from './effective-identity.js'
 import { changedFields } from './identity-audit.js'
+import { checkChanges, cursorOf } from './identity-changes.js'
 import { type IdentitySecret, identitySecrets } from './identity-secrets.js'
 import type {
   ApiKey,
@@ -90,7 +91,14 @@ export function memoryIdentityStore(options: MemoryIdentityStoreOptions = {}): I
     announce(change)
   }
   const announce = (change: DirectoryChange): void => {
-    for (const listener of listeners) listener(change)
+    for (const listener of listeners) {
+      try {
+        listener(change)
+      } catch (error) {
+        // What has changed has changed, and the others are to hear of it.
+        process.emitWarning(error instanceof Error ? error : String(error))
+      }
+    }
   }
 
   const log = (by: Change, tenant: string, target: AuditEntry['target'], fields: AuditEntry['fields']): void => {
@@ -116,8 +124,7 @@ export function memoryIdentityStore(options: MemoryIdentityStoreOptions = {}): I
   })
 
   const pageOf = <Item>(all: Iterable<Kept<Item>>, fits: (item: Item) => boolean, query: ListQuery): Page<Item> => {
-    const before = query.after === undefined ? Number.POSITIVE_INFINITY : Number(query.after)
-    if (Number.isNaN(before)) throw badCursor()
+    const before = query.after === undefined ? Number.POSITIVE_INFINITY : cursorOf(query.after)
     const found = [...all]
       .filter((each) => each.sequence < before && fits(each.item))
       .sort((one, other) => other.sequence - one.sequence)
@@ -130,7 +137,8 @@ export function memoryIdentityStore(options: MemoryIdentityStoreOptions = {}): I
   }
 
   const revokeToken = (id: string, tenant: string, until: number, by: Change): void => {
-    revoked.set(id, until)
+    // Never for a shorter time than it was.
+    revoked.set(id, Math.max(until, revoked.get(id) ?? 0))
     for (const [other, end] of revoked) if (end <= now()) revoked.delete(other)
     log(by, tenant, { kind: 'token', id }, {})
     announce({ kind: 'token', id })
@@ -150,11 +158,12 @@ export function memoryIdentityStore(options: MemoryIdentityStoreOptions = {}): I
       const { owner, tenant } = key
       const user = owner.kind === 'user' ? at('user', { tenant, id: owner.id })?.item : undefined
       const frame = frameOf(tenant, owner.kind === 'team' ? owner.id : user?.team)
-      return frozen(effectiveKey(key, user, frame))
+      return frozenWhole(effectiveKey(key, user, frame))
     },
     findUser(username) {
-      const user = kept.user.get(usernames.get(username) ?? '')?.item
-      return user === undefined ? undefined : frozen(effectiveUser(user, frameOf(user.tenant, user.team)))
+      const id = usernames.get(username)
+      const user = id === undefined ? undefined : kept.user.get(id)?.item
+      return user === undefined ? undefined : frozenWhole(effectiveUser(user, frameOf(user.tenant, user.team)))
     },
     onChange(listener) {
       listeners.add(listener)
@@ -202,6 +211,7 @@ export function memoryIdentityStore(options: MemoryIdentityStoreOptions = {}): I
       if (found === undefined) return undefined
       const before = found.item
       const changes = change(before)
+      checkChanges(before, changes)
       const after = frozen(present({ ...before, ...changes, updatedAt: by.at })) as unknown as typeof before
       checkParents(kind, after)
       const id = kind === 'role' ? roleKey(tenantOf(kind, before), before.id) : before.id
@@ -233,10 +243,14 @@ export function memoryIdentityStore(options: MemoryIdentityStoreOptions = {}): I
         const actor = { tenant: token.tenant, subject: token.username, method: 'refresh_token' }
         // As long as the youngest of the family can live.
         const until = time + token.expiresAt - token.createdAt
-        revokeToken(token.family, token.tenant, until, { action: 'token.reuse', at: time, actor })
+        // Told once: whoever tries it again and again shall not fill the audit log.
+        if ((revoked.get(token.family) ?? 0) > time)
+          revoked.set(token.family, Math.max(until, revoked.get(token.family) ?? 0))
+        else revokeToken(token.family, token.tenant, until, { action: 'token.reuse', at: time, actor })
         return undefined
       }
       const next = successor(token)
+      if (refreshTokens.has(next.id)) throw new TollgateError('conflict', 'This refresh token is kept already.')
       found.used = true
       refreshTokens.set(next.id, { token: frozen({ ...next }), used: false })
       return token
@@ -258,12 +272,14 @@ export function memoryIdentityStore(options: MemoryIdentityStoreOptions = {}): I
       return signing.filter(({ expiresAt }) => expiresAt === undefined || expiresAt > time)
     },
     async addSigningKey(key, after, earlierExpireAt, by) {
-      if (signing.at(-1)?.kid !== after) return false
+      const newest = signing.filter(({ expiresAt }) => expiresAt === undefined || expiresAt > by.at).at(-1)
+      if (newest?.kid !== after) return false
       const earlier = signing.map((each) =>
         frozen({ ...each, expiresAt: Math.min(each.expiresAt ?? Number.POSITIVE_INFINITY, earlierExpireAt) }),
       )
       signing = [...earlier.filter(({ expiresAt }) => expiresAt > by.at), frozen({ ...key })]
-      log(by, by.actor.tenant, { kind: 'token', id: key.kid }, {})
+      log(by, by.actor.tenant, { kind: 'signing-key', id: key.kid }, {})
+      announce({ kind: 'all' })
       return true
     },
   }
@@ -284,14 +300,15 @@ function present<Fields extends object>(fields: Fields): Fields {
 
 /** A deep copy that cannot be changed. */
 function frozen<Value extends object>(value: Value): Value {
-  const freeze = (part: unknown): void => {
-    if (typeof part !== 'object' || part === null) return
-    Object.freeze(part)
-    for (const inner of Object.values(part)) freeze(inner)
-  }
-  const copy = structuredClone(value)
-  freeze(copy)
-  return copy
+  return frozenWhole(structuredClone(value))
+}
+
+/** As it is, not to be changed any more, what is frozen already left alone. */
+function frozenWhole<Value>(value: Value): Value {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
+  Object.freeze(value)
+  for (const inner of Object.values(value)) frozenWhole(inner)
+  return value
 }
 
 function isSame(one: string, other: string): boolean {
@@ -305,10 +322,4 @@ function missing(kind: EntityKind, id: string): TollgateError {
 
 function taken(kind: EntityKind, id: string): TollgateError {
   return new TollgateError('conflict', `The ${kind} ${id} is there already.`)
-}
-
-function badCursor(): TollgateError {
-  return new TollgateError('invalid_request', 'The cursor is none of this list.', {
-    errors: [{ path: 'query.cursor', message: 'is none of this list' }],
-  })
 }

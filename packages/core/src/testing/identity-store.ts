@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import type { DirectoryChange } from '../stores/directory.js'
 import type { ApiKey, Change, IdentityStore, NewEntity, RefreshToken, SigningKey } from '../stores/identity-store.js'
 
-/** Makes an empty store. */
-export type MakeIdentityStore = () => IdentityStore | Promise<IdentityStore>
+/** Makes an empty store, on a clock (milliseconds since the epoch) if one is given. */
+export type MakeIdentityStore = (options?: { readonly now?: () => number }) => IdentityStore | Promise<IdentityStore>
 
 export interface IdentityStoreCase {
   readonly name: string
@@ -241,9 +241,9 @@ export const identityStoreCases: readonly IdentityStoreCase[] = [
       await store.create('key', newKey(store, 'k1'), by)
       const at = { tenant: 'acme', id: 'k1' }
       const add = (index: number) => store.update('key', at, ({ scopes }) => ({ scopes: [...scopes, `s${index}`] }), by)
-      await Promise.all(Array.from({ length: 20 }, (_, index) => add(index)))
+      await Promise.all(Array.from({ length: 30 }, (_, index) => add(index)))
       const before = await store.find('key', at)
-      assert.equal(new Set(before?.scopes).size, 21)
+      assert.equal(new Set(before?.scopes).size, 31)
       const lines = (await store.listAudit({ limit: 100 })).items.length
       const thrown = new Error('no')
       await assert.rejects(
@@ -351,8 +351,10 @@ export const identityStoreCases: readonly IdentityStoreCase[] = [
       await store.create('user', newUser('u1', { username: 'ada' }), by)
       await store.create('key', newKey(store, 'k1'), by)
       await store.create('role', { id: 'r', tenant: 'acme', scopes: [] }, by)
+      await store.create('team', { id: 't1', tenant: 'globex', name: 'x', disabled: false }, by)
       await store.revokeToken({ id: 'jti-1', tenant: 'acme', until: now + hour }, by)
-      const wanted = ['user ada', 'key k1', 'tenant acme', 'token jti-1']
+      await store.addSigningKey(signingKey('a'), undefined, now, by)
+      const wanted = ['user ada', 'key k1', 'tenant acme', 'tenant globex', 'token jti-1', 'all']
       const seen = () => told.map((change) => ('id' in change ? `${change.kind} ${change.id}` : change.kind))
       for (let tries = 0; tries < 200 && !wanted.every((each) => seen().includes(each)); tries += 1) {
         await new Promise((resolve) => setTimeout(resolve, 25))
@@ -377,7 +379,7 @@ export const identityStoreCases: readonly IdentityStoreCase[] = [
       await store.saveRefreshToken(refreshToken('r1', { clientId: 'app' }))
       const redeem = (id: string, next: string) =>
         store.redeemRefreshToken(id, ['other', `digest-${id}`], now, () => refreshToken(next))
-      const tries = await Promise.all(Array.from({ length: 5 }, (_, index) => redeem('r1', `next${index}`)))
+      const tries = await Promise.all(Array.from({ length: 10 }, (_, index) => redeem('r1', `next${index}`)))
       const won = tries.filter((token) => token !== undefined)
       assert.deepEqual(
         won.map((token) => ({ ...token })),
@@ -401,7 +403,129 @@ export const identityStoreCases: readonly IdentityStoreCase[] = [
       assert.equal(await redeem('r2', 'r4'), undefined)
       assert.ok(await redeem('other', 'r5'))
       const [line] = (await store.listAudit({ tenant: 'acme', limit: 1 })).items
-      assert.equal(line?.action, 'token.reuse')
+      assert.deepEqual(
+        { action: line?.action, tenant: line?.tenant, target: { ...line?.target }, actor: { ...line?.actor } },
+        {
+          action: 'token.reuse',
+          tenant: 'acme',
+          target: { kind: 'token', id: 'family-1' },
+          actor: { tenant: 'acme', subject: 'ada', method: 'refresh_token' },
+        },
+      )
+    }),
+  },
+  {
+    name: 'tells of a stolen refresh token once, and never ends its revocation earlier',
+    async run(make) {
+      let time = now
+      const store = await make({ now: () => time })
+      try {
+        await withTenants(store)
+        await store.saveRefreshToken(refreshToken('r1', { expiresAt: now + 10 * hour, createdAt: now + 9 * hour }))
+        const redeem = () => store.redeemRefreshToken('r1', ['digest-r1'], now, () => refreshToken('r2'))
+        assert.ok(await redeem())
+        await store.revokeToken({ id: 'family-1', tenant: 'acme', until: now + 5 * hour }, by)
+        const lines = (await store.listAudit({ limit: 100 })).items.length
+        // By itself it would revoke for an hour.
+        for (let count = 0; count < 5; count += 1) assert.equal(await redeem(), undefined)
+        await store.revokeToken({ id: 'family-1', tenant: 'acme', until: now + hour }, by)
+        assert.equal((await store.listAudit({ limit: 100 })).items.length, lines + 1)
+        time = now + 5 * hour - 1
+        assert.equal(await store.isTokenRevoked(['family-1']), true)
+        time = now + 5 * hour
+        assert.equal(await store.isTokenRevoked(['family-1']), false)
+      } finally {
+        await store.close()
+      }
+    },
+  },
+  {
+    name: 'lets nobody use a refresh token whose family was revoked',
+    run: on(async (store) => {
+      await store.saveRefreshToken(refreshToken('r1'))
+      await store.revokeToken({ id: 'family-1', tenant: 'acme', until: now + hour }, by)
+      const fail = () => assert.fail('it was used')
+      assert.equal(await store.findRefreshToken('r1', ['digest-r1'], now), undefined)
+      assert.equal(await store.redeemRefreshToken('r1', ['digest-r1'], now, fail), undefined)
+    }),
+  },
+  {
+    name: 'leaves a refresh token unused whose successor cannot be kept',
+    run: on(async (store) => {
+      await store.saveRefreshToken(refreshToken('r1'))
+      await store.saveRefreshToken(refreshToken('taken', { family: 'family-2' }))
+      const redeem = (successor: () => RefreshToken) => store.redeemRefreshToken('r1', ['digest-r1'], now, successor)
+      const thrown = new Error('no')
+      await assert.rejects(
+        redeem(() => {
+          throw thrown
+        }),
+        (error) => error === thrown,
+      )
+      await refused(
+        redeem(() => refreshToken('taken')),
+        'conflict',
+      )
+      await refused(
+        redeem(() => refreshToken('r1')),
+        'conflict',
+      )
+      await refused(store.saveRefreshToken(refreshToken('taken')), 'conflict')
+      assert.ok(await redeem(() => refreshToken('r2')))
+      assert.equal((await store.findRefreshToken('taken', ['digest-taken'], now))?.family, 'family-2')
+    }),
+  },
+  {
+    name: 'refuses a change to what is not there, in the own tenant, and writes no line of it',
+    run: on(async (store) => {
+      await store.create('team', { id: 'theirs', tenant: 'globex', name: 'x', disabled: false }, by)
+      await store.create('user', newUser('them', { tenant: 'globex' }), by)
+      await store.create('user', newUser('u1'), by)
+      await store.create('key', newKey(store, 'k1'), by)
+      const lines = (await store.listAudit({ limit: 100 })).items.length
+      for (const team of ['none', 'theirs']) {
+        await refused(
+          store.update('user', { id: 'u1' }, () => ({ team }), by),
+          'not_found',
+        )
+      }
+      for (const owner of [
+        { kind: 'user', id: 'none' },
+        { kind: 'user', id: 'them' },
+        { kind: 'team', id: 'theirs' },
+        { kind: 'tenant', id: 'globex' },
+      ] as const) {
+        await refused(
+          store.update('key', { id: 'k1' }, () => ({ owner }), by),
+          'not_found',
+        )
+      }
+      assert.equal((await store.find('user', { id: 'u1' }))?.team, undefined)
+      assert.deepEqual({ ...(await store.find('key', { id: 'k1' }))?.owner }, { kind: 'tenant', id: 'acme' })
+      assert.equal((await store.listAudit({ limit: 100 })).items.length, lines)
+    }),
+  },
+  {
+    name: 'never changes what stays, also for callers that no compiler has checked',
+    run: on(async (store) => {
+      await store.create('user', newUser('u1'), by)
+      await store.create('key', newKey(store, 'k1'), by)
+      const [user, key] = [await store.find('user', { id: 'u1' }), await store.find('key', { id: 'k1' })]
+      for (const [kind, id, change] of [
+        ['user', 'u1', { id: 'u2' }],
+        ['user', 'u1', { tenant: 'globex' }],
+        ['user', 'u1', { username: 'root' }],
+        ['user', 'u1', { createdAt: 0 }],
+        ['key', 'k1', { environment: 'test' }],
+        ['key', 'k1', { lastUsedAt: 5 }],
+      ] as const) {
+        await assert.rejects(
+          store.update(kind, { id }, () => change as never, by),
+          new RegExp(Object.keys(change)[0] as string),
+        )
+      }
+      assert.deepEqual(await store.find('user', { id: 'u1' }), user)
+      assert.deepEqual(await store.find('key', { id: 'k1' }), key)
     }),
   },
   {
@@ -420,7 +544,7 @@ export const identityStoreCases: readonly IdentityStoreCase[] = [
     name: 'lets one of several signing keys follow the newest, and ends the earlier ones when told',
     run: on(async (store) => {
       const first = await Promise.all(
-        ['a', 'b', 'c'].map((kid) => store.addSigningKey(signingKey(kid), undefined, now, by)),
+        ['a', 'b', 'c', 'x', 'y'].map((kid) => store.addSigningKey(signingKey(kid), undefined, now, by)),
       )
       assert.equal(first.filter(Boolean).length, 1)
       const [only] = await store.signingKeys(now)
@@ -442,6 +566,23 @@ export const identityStoreCases: readonly IdentityStoreCase[] = [
     }),
   },
   {
+    name: 'begins anew when the newest signing key has expired, and tells nobody its private part',
+    run: on(async (store) => {
+      assert.equal(await store.addSigningKey(signingKey('a', { expiresAt: now + 5 }), undefined, now, by), true)
+      assert.equal(await store.addSigningKey(signingKey('b'), undefined, now, by), false)
+      const later = { ...by, at: now + 5 }
+      assert.equal(await store.addSigningKey(signingKey('b'), undefined, now + hour, later), true)
+      assert.deepEqual(
+        (await store.signingKeys(now + 5)).map(({ kid, expiresAt }) => [kid, expiresAt]),
+        [['b', undefined]],
+      )
+      await store.create('key', newKey(store, 'k1'), by)
+      const lines = JSON.stringify((await store.listAudit({ limit: 100 })).items)
+      assert.match(lines, /signing-key/)
+      assert.doesNotMatch(lines, /private-|[0-9a-f]{64}/)
+    }),
+  },
+  {
     name: 'takes no harm from names of any kind',
     run: on(async (store) => {
       for (const id of [
@@ -458,6 +599,7 @@ export const identityStoreCases: readonly IdentityStoreCase[] = [
       ]) {
         assert.equal(await store.findApiKey(id), undefined)
         assert.equal(await store.findUser(id), undefined)
+        assert.equal(await store.findUser(`${id}?`), undefined)
         assert.equal(await store.find('user', { tenant: 'acme', id }), undefined)
         assert.equal(await store.isTokenRevoked([id]), false)
       }
