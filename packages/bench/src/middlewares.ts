@@ -1,9 +1,6 @@
 import { createSecretKey } from 'node:crypto'
-import { IncomingMessage, type RequestListener, ServerResponse } from 'node:http'
-import { Duplex } from 'node:stream'
+import type { RequestListener } from 'node:http'
 import { parseArgs } from 'node:util'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { jsonBody } from '@tollgate/core/http/body'
 import { type Handler, middleware } from '@tollgate/core/http/handler'
 import { recordUsage } from '@tollgate/core/http/record-usage'
@@ -23,7 +20,8 @@ import { rateLimit as expressRateLimit } from 'express-rate-limit'
 import helmet from 'helmet'
 import pino from 'pino'
 import { pinoHttp } from 'pino-http'
-import { markdown, spread } from './report.ts'
+import { addedBy } from './in-process.ts'
+import { markdown } from './report.ts'
 import { logDestination } from './subjects/log-destination.ts'
 import {
   apiKeys,
@@ -34,7 +32,6 @@ import {
   jwtIssuer,
   jwtSecret,
   modelName,
-  requestBody,
   usdPerMillionTokens,
 } from './traffic.ts'
 
@@ -44,9 +41,6 @@ import {
 const { values } = parseArgs({
   options: { rounds: { type: 'string', default: '15' }, requests: { type: 'string', default: '1000' } },
 })
-
-setFlagsFromString('--expose-gc')
-const collectGarbage = runInNewContext('gc') as () => void
 
 interface Case {
   readonly name: string
@@ -133,80 +127,18 @@ function appWith(layers: readonly RequestHandler[]): RequestListener {
   return app
 }
 
-/** A socket that takes everything and gives nothing. */
-function nowhere(): Duplex {
-  const socket = new Duplex({
-    read() {},
-    write: (_chunk, _encoding, done) => done(),
-    writev: (_chunks, done) => done(),
-  })
-  return Object.assign(socket, { remoteAddress: '127.0.0.1', encrypted: false })
-}
-
-function send(app: RequestListener, socket: Duplex, authorization: string | undefined): Promise<void> {
-  const req = new IncomingMessage(socket as never)
-  req.method = 'POST'
-  req.url = chatPath
-  req.httpVersionMajor = 1
-  req.httpVersionMinor = 1
-  req.httpVersion = '1.1'
-  req.headers = {
-    host: 'localhost',
-    'content-type': 'application/json',
-    accept: 'application/json',
-    'content-length': String(requestBody.json.length),
-    ...(authorization === undefined ? {} : { authorization }),
-  }
-  for (const [name, value] of Object.entries(req.headers)) req.rawHeaders.push(name, value as string)
-  req.push(requestBody.json)
-  req.push(null)
-  req.complete = true
-  const res = new ServerResponse(req)
-  res.assignSocket(socket as never)
-  return new Promise((resolve, reject) => {
-    res.on('finish', () => {
-      res.detachSocket(socket as never)
-      res.emit('close')
-      if (res.statusCode === 200) resolve()
-      else reject(new Error(`answered ${res.statusCode}`))
-    })
-    app(req, res)
-  })
-}
-
-/** CPU per request, microseconds. */
-async function timed(app: RequestListener, { authorization }: Case, requests: number): Promise<number> {
-  const socket = nowhere()
-  // What the one before has left is not on this one's bill.
-  collectGarbage()
-  const before = process.cpuUsage()
-  for (let index = 0; index < requests; index += 1) await send(app, socket, authorization(index))
-  const { user, system } = process.cpuUsage(before)
-  return (user + system) / requests
-}
-
 const requests = Number(values.requests)
 const rounds = Number(values.rounds)
-const apps = cases.map((each) => ({ each, app: appWith(each.layers), bare: appWith(each.over ?? [empty]) }))
-const readings = apps.map(() => ({ own: [] as number[], bare: [] as number[] }))
-// The first rounds warm up.
-for (let round = -3; round < rounds; round += 1) {
-  for (const [index, { each, app, bare }] of apps.entries()) {
-    const without = await timed(bare, each, requests)
-    const own = await timed(app, each, requests)
-    if (round < 0) continue
-    readings[index]?.own.push(own)
-    readings[index]?.bare.push(without)
-  }
-}
-const lines = apps.map(({ each }, index) => {
-  const { own, bare } = readings[index] ?? { own: [], bare: [] }
-  return [
-    each.name,
-    (spread(own).least - spread(bare).least).toFixed(1),
-    (spread(own).median - spread(bare).median).toFixed(1),
-  ]
+const pairs = cases.map(({ layers, over, authorization }) => ({
+  app: appWith(layers),
+  bare: appWith(over ?? [empty]),
+  authorization,
+}))
+const added = await addedBy(pairs, rounds, requests)
+const lines = cases.map(({ name }, index) => {
+  const { median, low, high } = added[index] ?? { median: Number.NaN, low: Number.NaN, high: Number.NaN }
+  return [name, median.toFixed(1), `${low.toFixed(1)}–${high.toFixed(1)}`]
 })
-console.log(markdown([['Middleware', 'Added µs, best rounds', 'Added µs, median rounds'], ...lines]))
+console.log(markdown([['Middleware', 'Added µs', 'Half of the rounds'], ...lines]))
 // Some peers keep timers that nobody can stop.
 process.exit()
