@@ -25,6 +25,7 @@ const nouns = [
   'list-prices',
   'scopes',
   'model-lists',
+  'calendar-window',
 ] as const
 
 /**

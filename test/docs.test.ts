@@ -14,7 +14,10 @@ const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md']
   .filter((path) => path.endsWith('.md') && existsSync(join(root, path)))
 
 /** Described on another page. (A store in memory is on the page of the contract that it keeps.) */
-const onThePageOf: Readonly<Record<string, string>> = { 'stores/parse-users': 'stores/directory' }
+const onThePageOf: Readonly<Record<string, string>> = {
+  'stores/parse-users': 'stores/directory',
+  'middleware/single-limits': 'middleware/limits',
+}
 
 describe('the docs', () => {
   it('have a page for every middleware, store, provider and route', () => {

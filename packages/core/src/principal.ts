@@ -18,6 +18,8 @@ export interface Principal {
   readonly scopes: readonly string[]
   /** Lists of models, the key's own and its tenant's: one that is used must be in each. Without it, all. See `mayUseModel`. */
   readonly models?: ReadonlyArray<readonly string[]>
+  /** Amounts of its own for rules of `limits`, by their name: units, or US dollars for rules of money. */
+  readonly limits?: Readonly<Record<string, number | string>>
   /** When the proof ends, in milliseconds since the epoch. */
   readonly expiresAt?: number
 }

@@ -1,0 +1,94 @@
+import { LRUCache } from 'lru-cache'
+
+/** What a request is going to use, as far as it can be told beforehand. */
+export interface LimitEstimate {
+  /** The model that it names. */
+  readonly model?: string | undefined
+  readonly inputTokens: number
+  /** What the caller has bounded the output to; `undefined`: it has not. */
+  readonly maxOutputTokens?: number | undefined
+}
+
+/** Bytes of a token, at the least that text of common languages has. */
+const bytesPerToken = 3
+/** A picture or a sound in a request: what vendors take for a large one. */
+const tokensPerMedium = 1_500
+const mostDepth = 16
+
+/**
+ * Reads a JSON body of OpenAI's or Anthropic's: `model`, the text in `messages`, `input`, `prompt`, `system`, `tools`, and `max_tokens` (`max_completion_tokens`, `max_output_tokens`) times `n`. Text is counted
+ * at three bytes a token unless `count` does better; pictures and sounds by the piece. `undefined` for a body that is none of these.
+ */
+export function estimateFromBody(
+  body: unknown,
+  count?: (text: string, model: string | undefined) => number,
+): LimitEstimate | undefined {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return undefined
+  const fields = body as Record<string, unknown>
+  const model = typeof fields['model'] === 'string' ? fields['model'] : undefined
+  let bytes = 0
+  let counted = 0
+  let media = 0
+  const read = (value: unknown, depth: number): void => {
+    if (typeof value === 'string') {
+      if (value.startsWith('data:')) media += 1
+      else if (count === undefined) bytes += Buffer.byteLength(value)
+      else counted += count(value, model)
+    } else if (depth < mostDepth && typeof value === 'object' && value !== null) {
+      for (const [name, inner] of Object.entries(value)) {
+        // Anthropic's and OpenAI's pieces of media: base64 is not text.
+        if (name === 'data' || name === 'image_url' || name === 'input_audio' || name === 'file_data') media += 1
+        else read(inner, depth + 1)
+      }
+    } else if (typeof value === 'number') bytes += bytesPerToken
+  }
+  const names = ['messages', 'input', 'prompt', 'system', 'instructions', 'tools', 'text', 'inputs', 'instances']
+  const given = names.filter((name) => fields[name] !== undefined)
+  if (given.length === 0) return undefined
+  for (const name of given) read(fields[name], 0)
+  const bound = [fields['max_completion_tokens'], fields['max_output_tokens'], fields['max_tokens']].find(isCount)
+  const answers = isCount(fields['n']) ? Math.max(1, fields['n']) : 1
+  return {
+    model,
+    inputTokens: counted + Math.ceil(bytes / bytesPerToken) + media * tokensPerMedium,
+    ...(bound === undefined ? undefined : { maxOutputTokens: bound * answers }),
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+/** How much output callers get of a model when they do not bound it. */
+export interface LearnedOutput {
+  /** Tokens that an answer is not expected to pass. */
+  expect(caller: string, model: string): number
+  learn(caller: string, model: string, outputTokens: number): void
+}
+
+interface Seen {
+  mean: number
+  deviation: number
+}
+
+/** A moving mean and deviation for each caller and model, 10,000 of them; `initial` until something is known. */
+export function learnedOutput(initial: number): LearnedOutput {
+  const seen = new LRUCache<string, Seen>({ max: 10_000 })
+  const weight = 0.1
+  return {
+    expect(caller, model) {
+      const known = seen.get(`${model}\n${caller}`)
+      return known === undefined ? initial : Math.ceil(known.mean + 3 * known.deviation)
+    },
+    learn(caller, model, outputTokens) {
+      const key = `${model}\n${caller}`
+      const known = seen.get(key)
+      if (known === undefined) {
+        seen.set(key, { mean: outputTokens, deviation: Math.max(outputTokens, initial) / 3 })
+        return
+      }
+      known.deviation += weight * (Math.abs(outputTokens - known.mean) - known.deviation)
+      known.mean += weight * (outputTokens - known.mean)
+    },
+  }
+}

@@ -1,0 +1,374 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { z } from 'zod'
+import { configInvalid } from '../errors.js'
+import { isJsonType, jsonBody } from '../http/body.js'
+import { addressKey, checkTrustProxy, clientAddress, type TrustProxy } from '../http/client-address.js'
+import type { RequestContext } from '../http/context.js'
+import { type Handler, middleware } from '../http/handler.js'
+import { onEnd, type RequestEnd } from '../http/observe.js'
+import { type RateLimitFieldStyle, rateLimitFieldStyles } from '../http/rate-limit-fields.js'
+import { onDispatch } from '../http/record-usage.js'
+import { costNanoUsd } from '../money.js'
+import { checkedOptions, functionOption, objectOption } from '../options.js'
+import type { PriceTable } from '../price-table.js'
+import { type Principal, principalKey } from '../principal.js'
+import { isPromise } from '../stores/awaitable.js'
+import type { Claim, ClaimState, LimitStore } from '../stores/limit-store.js'
+import { memoryLimitStore } from '../stores/memory-limit-store.js'
+import type { Target } from '../target.js'
+import { completionTokens, promptTokens, totalTokens, type Usage } from '../usage.js'
+import { estimateFromBody, type LimitEstimate, learnedOutput } from './limit-estimate.js'
+import {
+  type CompiledRule,
+  compileRule,
+  type LimitMeasure,
+  type LimitRule,
+  type LimitSubject,
+  limitRule,
+} from './limit-rules.js'
+import { type Running, runningRequests } from './limit-running.js'
+import { type Entry, type LimitEvent, limitTaking, type Taken } from './limit-taking.js'
+
+export type { LimitAmount, LimitPer } from './limit-rules.js'
+export type { LimitEstimate, LimitEvent, LimitMeasure, LimitRule, LimitSubject }
+
+/** How a caller stands with one rule. */
+export interface LimitStanding {
+  readonly rule: string
+  readonly measure: LimitMeasure
+  /** Milliseconds; `null` for concurrency. */
+  readonly windowMs: number | null
+  /** Would a request pass? */
+  readonly allowed: boolean
+  /** Units; nano-USD for money. */
+  readonly limit: number
+  readonly used: number
+  /** Of `used`, for requests that are not over. */
+  readonly held: number
+  readonly remaining: number
+  readonly resetMs: number
+  readonly shadow: boolean
+}
+
+export interface LimitsOptions {
+  readonly rules: readonly LimitRule[]
+  /** Where the counts are. Default: a `memoryLimitStore()` of its own. */
+  readonly store?: LimitStore
+  /** Needed for rules of money: what models cost. */
+  readonly prices?: PriceTable
+  /** How much a request will use, where the default (JSON bodies of OpenAI and Anthropic) cannot tell. */
+  readonly estimate?: (
+    req: IncomingMessage,
+    context: RequestContext,
+  ) => LimitEstimate | undefined | Promise<LimitEstimate | undefined>
+  /** Counts the tokens of a text. Default: its bytes by three. */
+  readonly countTokens?: (text: string, model: string | undefined) => number
+  /** Output that is reserved for callers of whom nothing is known and who do not bound it, tokens. Default 1,024. */
+  readonly defaultOutputTokens?: number
+  /** Told of refusals, thresholds and failures. Must not throw. */
+  readonly onEvent?: (event: LimitEvent) => void
+  /** `true`: do not count this request. */
+  readonly skip?: (req: IncomingMessage, context: RequestContext) => boolean
+  /** How limits are told. Default `draft-11` and `openai`; `false` for not at all (`Retry-After` stays). */
+  readonly headers?: RateLimitFieldStyle | readonly RateLimitFieldStyle[] | false
+  /** Processes that share the callers, for `onStoreError: 'local'`. Default 1. */
+  readonly instances?: number
+  /** How long an asynchronous store may take, milliseconds. Default 500. */
+  readonly storeTimeoutMs?: number
+  readonly trustProxy?: TrustProxy
+  readonly proxyHeader?: 'x-forwarded-for' | 'forwarded'
+  /** Bits of an IPv6 address that name one caller, 32 to 128. Default 56. */
+  readonly ipv6PrefixLength?: number
+  /** Milliseconds since the epoch, for calendar rules. Default `Date.now`. */
+  readonly now?: () => number
+}
+
+/** The middleware, and what the routes about limits ask. */
+export interface Limits extends Handler {
+  /** How the caller stands now; with `model`, also with the rules of that model. Takes nothing. Rejects with `store_unavailable`. */
+  standing(req: IncomingMessage, context: RequestContext, target?: Target): Promise<readonly LimitStanding[]>
+  /** Would a request of this size pass, and by which rules not? Takes nothing. Rejects with `store_unavailable`. */
+  check(
+    req: IncomingMessage,
+    context: RequestContext,
+    estimate: LimitEstimate,
+  ): Promise<{ readonly allowed: boolean; readonly refusedBy: readonly string[] }>
+  /** Stops renewing what is held. */
+  close(): void
+}
+
+const style = z.enum(rateLimitFieldStyles)
+const schema = z.strictObject({
+  rules: z
+    .array(limitRule)
+    .min(1)
+    .refine((rules) => new Set(rules.map(({ name }) => name)).size === rules.length, 'must have names of their own'),
+  store: objectOption<LimitStore>('a LimitStore, for example memoryLimitStore()', 'take', 'settle', 'renew').optional(),
+  prices: objectOption<PriceTable>('a PriceTable, for example priceTable()', 'price').optional(),
+  estimate: functionOption<NonNullable<LimitsOptions['estimate']>>().optional(),
+  countTokens: functionOption<NonNullable<LimitsOptions['countTokens']>>().optional(),
+  defaultOutputTokens: z.int().min(0).default(1_024),
+  onEvent: functionOption<NonNullable<LimitsOptions['onEvent']>>().optional(),
+  skip: functionOption<NonNullable<LimitsOptions['skip']>>().optional(),
+  headers: z.union([style, z.array(style), z.literal(false)]).default(['draft-11', 'openai']),
+  instances: z.int().min(1).default(1),
+  storeTimeoutMs: z.int().min(1).max(60_000).default(500),
+  trustProxy: z.custom<TrustProxy>().default(false),
+  proxyHeader: z.enum(['x-forwarded-for', 'forwarded']).default('x-forwarded-for'),
+  ipv6PrefixLength: z.int().min(32).max(128).default(56),
+  now: functionOption<() => number>().default(() => Date.now),
+})
+
+/**
+ * Limits requests, tokens, money and concurrency, per key, user, team, tenant, model or address, by as many rules as you like. All rules that can be told at the arrival of a request are decided in one step
+ * of the store, all or nothing; those of the model that is called, and what its price needs beyond what was reserved, in one more before it is called. A refusal charges nothing, and names
+ * the rules that refused.
+ *
+ * Tokens and money are reserved beforehand (the prompt as counted, the output as bounded by the caller, or learned) and settled at the end by what was used; nothing for a call that failed or was
+ * answered from the cache. What is held by a process that has died is free again after `leaseMs`.
+ *
+ * Mount it after `auth` and before `cost`, `cache` and the routes. Reads `principal`, `usage`, `costNanoUsd`, `cache`; writes no slot.
+ *
+ * @throws TollgateError `rate_limited` (429, with `Retry-After`), `budget_exceeded` (402, not to be retried), `store_unavailable` (503, for rules that are `closed`); from the factory `config_invalid`
+ * @example
+ * app.use(auth({ directory }), limits({ prices, rules: [
+ *   { name: 'rpm', measure: 'requests', per: 'key', limit: { free: 10, default: 600 } },
+ *   { name: 'month', measure: 'money', per: 'tenant', limit: '50.00', calendar: 'month', timeZone: 'Europe/Berlin' },
+ * ] }))
+ */
+export function limits(options: LimitsOptions): Limits {
+  const settings = checkedOptions('limits', schema, options)
+  const { prices, countTokens, skip, storeTimeoutMs, now, onEvent, instances } = settings
+  checkTrustProxy(settings.trustProxy)
+  const rules = settings.rules.map(compileRule)
+  if (prices === undefined && rules.some(({ measure }) => measure === 'money')) {
+    throw configInvalid('limits: rules of money need prices, for example priceTable().')
+  }
+  const store = settings.store ?? memoryLimitStore()
+  const styles = settings.headers === false ? [] : [settings.headers].flat()
+  const taking = limitTaking({ store, storeTimeoutMs, instances, styles, onEvent })
+  const learned = learnedOutput(settings.defaultOutputTokens)
+  const running = runningRequests(Math.min(20_000, ...settings.rules.map(({ leaseMs }) => leaseMs / 3)))
+  const wantsEstimate = rules.some(({ measure }) => measure !== 'requests' && measure !== 'concurrency')
+
+  const addressOf = (req: IncomingMessage) => {
+    let address: string | undefined
+    return () => {
+      address ??= addressKey(clientAddress(req, settings), settings.ipv6PrefixLength)
+      return address
+    }
+  }
+
+  /** Units that a rule is asked for beforehand. */
+  const costOf = (rule: CompiledRule, { principal, target }: LimitSubject, of: LimitEstimate | undefined): number => {
+    if (rule.measure === 'requests' || rule.measure === 'concurrency') return 1
+    if (of === undefined) return 0
+    const { inputTokens, model = '' } = of
+    const outputTokens = of.maxOutputTokens ?? learned.expect(callerOf(principal), target?.model ?? model)
+    const usage = { inputTokens, outputTokens, estimated: true }
+    if (rule.measure !== 'money') return tokensOf(rule.measure, usage)
+    const price = prices?.price(target ?? { provider: '', model }, usage)
+    return price === undefined ? 0 : costNanoUsd(usage, price)
+  }
+
+  const entriesOf = (
+    subject: LimitSubject,
+    address: () => string,
+    wanted: (rule: CompiledRule) => boolean,
+    cost: (rule: CompiledRule) => number,
+  ): Entry[] => {
+    const time = now()
+    return rules.filter(wanted).flatMap((rule) => {
+      const claim = rule.claim(subject, cost(rule), address, time)
+      return claim === undefined ? [] : [{ rule, claim }]
+    })
+  }
+
+  const estimateOf = async (req: IncomingMessage, context: RequestContext): Promise<LimitEstimate | undefined> => {
+    const own = await settings.estimate?.(req, context)
+    if (own !== undefined || req.method !== 'POST' || !isJsonType(req.headers['content-type'])) return own
+    return estimateFromBody(await jsonBody(req), countTokens)
+  }
+
+  /** What the model that is called asks for: its own rules, and money that its price needs beyond what was reserved. */
+  const dispatch = (run: Running, target: Target, address: () => string, res: ServerResponse): void | Promise<void> => {
+    const subject = { ...run.subject, target }
+    run.dispatched = target
+    const reserved = (name: string) =>
+      run.taken.flatMap(({ entries }) => entries).find(({ rule }) => rule.name === name)?.claim
+    const more = (rule: CompiledRule) => {
+      const claim = reserved(rule.name)
+      const cost = costOf(rule, subject, run.estimate)
+      return claim === undefined || claim.kind === 'lease' ? cost : cost - claim.cost
+    }
+    const wanted = (rule: CompiledRule) => rule.perModel || (rule.measure === 'money' && more(rule) > 0)
+    const entries = entriesOf(subject, address, wanted, (rule) => Math.max(0, more(rule)))
+    // Of an attempt before, that failed.
+    const before = run.ofModel
+    run.ofModel = []
+    for (const taken of before) giveBack(taken, subject)
+    if (entries.length === 0) return undefined
+    const keep = (taken: Taken | undefined) => {
+      if (taken !== undefined) run.ofModel = [taken]
+    }
+    const refuse = (error: unknown) => {
+      run.refused = true
+      throw error
+    }
+    try {
+      const taken = taking.take(subject, res, entries)
+      return isPromise(taken) ? taken.then(keep, refuse) : keep(taken)
+    } catch (error) {
+      return refuse(error)
+    }
+  }
+
+  const finish = (run: Running, end: RequestEnd): void => {
+    running.delete(run)
+    const { subject, taken, ofModel, dispatched, refused } = run
+    const { context, principal } = subject
+    const { usage, target = dispatched } = context
+    const isCached = context.cache === 'hit' || context.cache === 'collapsed'
+    if (usage !== undefined && !isCached && target !== undefined) {
+      learned.learn(callerOf(principal), target.model, completionTokens(usage))
+    }
+    const failed = end.aborted || end.status >= 400 || context.error !== undefined
+    /** What a rule was really used by; of what nobody told, all that was reserved, if there was a call and it did not fail. */
+    const usedOf = (rule: CompiledRule, reserved: number): number => {
+      if (rule.measure === 'requests') return reserved
+      if (rule.measure === 'concurrency' || isCached) return 0
+      if (rule.measure === 'money') {
+        if (context.costNanoUsd !== undefined) return context.costNanoUsd
+        const price = usage === undefined || target === undefined ? undefined : prices?.price(target, usage)
+        if (usage !== undefined && price !== undefined) return costNanoUsd(usage, price)
+      } else if (usage !== undefined) return tokensOf(rule.measure, usage)
+      return usage === undefined && (failed || dispatched === undefined) ? 0 : reserved
+    }
+    const parts = [...taken, ...ofModel]
+    if (refused) {
+      for (const part of parts) giveBack(part, subject)
+      return
+    }
+    const left = new Map<string, number>()
+    for (const { name } of rules) {
+      const claims = parts.flatMap(({ entries }) => entries).filter(({ rule }) => rule.name === name)
+      const reserved = claims.reduce((sum, { claim }) => sum + unitsOf(claim), 0)
+      const [first] = claims
+      if (first !== undefined) left.set(name, usedOf(first.rule, reserved))
+    }
+    parts.forEach((part, index) => {
+      const later = new Set(parts.slice(index + 1).flatMap(({ entries }) => entries.map(({ rule }) => rule.name)))
+      const actual = part.entries.map(({ rule, claim }) => {
+        const all = left.get(rule.name) ?? 0
+        // The last part of a rule bears what is over.
+        const own = later.has(rule.name) ? Math.min(all, unitsOf(claim)) : all
+        left.set(rule.name, all - own)
+        return own
+      })
+      settle(part, actual, subject)
+    })
+  }
+
+  const settle = ({ store: from, reservation, entries }: Taken, actual: readonly number[], subject: LimitSubject) => {
+    const settled = (states: readonly ClaimState[]) => {
+      entries.forEach(({ rule, claim }, index) => {
+        const state = states[index]
+        if (state === undefined || claim.kind !== 'window' || claim.holdMs === undefined) return
+        taking.crossed(subject, rule, state, actual[index] ?? 0)
+      })
+    }
+    guarded(subject, () => {
+      const answer = from.settle(reservation, actual)
+      return isPromise(answer) ? answer.then(settled) : settled(answer)
+    })
+  }
+  const giveBack = ({ store: from, reservation }: Taken, subject: LimitSubject) =>
+    guarded(subject, () => from.release(reservation))
+
+  const handler = middleware('limits', (context, req, res) => {
+    if (skip?.(req, context) === true) return undefined
+    const address = addressOf(req)
+    const subject: LimitSubject = { req, context, principal: context.principal, target: undefined }
+    const begin = (estimate: LimitEstimate | undefined) => {
+      const entries = entriesOf(
+        subject,
+        address,
+        ({ perModel }) => !perModel,
+        (rule) => costOf(rule, subject, estimate),
+      )
+      const admit = (taken: Taken | undefined): void => {
+        const run: Running = {
+          subject,
+          estimate,
+          taken: taken === undefined ? [] : [taken],
+          ofModel: [],
+          dispatched: undefined,
+          refused: false,
+        }
+        running.add(run)
+        onDispatch(context, (_context, target) => dispatch(run, target, address, res))
+        onEnd(req, res, (end) => finish(run, end))
+      }
+      const taken = taking.take(subject, res, entries)
+      return isPromise(taken) ? taken.then(admit) : admit(taken)
+    }
+    return wantsEstimate ? estimateOf(req, context).then(begin) : begin(undefined)
+  })
+
+  /** All rules that hold for a caller, with what a request of this size asks of each. */
+  const allEntries = (req: IncomingMessage, context: RequestContext, target?: Target, of?: LimitEstimate): Entry[] => {
+    const subject: LimitSubject = { req, context, principal: context.principal, target }
+    return entriesOf(
+      subject,
+      addressOf(req),
+      () => true,
+      (rule) => costOf(rule, subject, of),
+    )
+  }
+
+  return Object.assign(handler, {
+    async standing(req: IncomingMessage, context: RequestContext, target?: Target): Promise<readonly LimitStanding[]> {
+      const entries = allEntries(req, context, target)
+      const states = await taking.peek(entries)
+      return entries.map(({ rule, claim }, index): LimitStanding => {
+        const { allowed, limit, used, held, remaining, resetMs } = states[index] as ClaimState
+        const { name, measure, shadow } = rule
+        const windowMs =
+          claim.kind === 'bucket' ? claim.windowMs : claim.kind === 'window' ? claim.endsAt - claim.startsAt : null
+        return { rule: name, measure, windowMs, allowed, limit, used, held, remaining, resetMs, shadow }
+      })
+    },
+    async check(req: IncomingMessage, context: RequestContext, estimate: LimitEstimate) {
+      const { model } = estimate
+      const entries = allEntries(req, context, model === undefined ? undefined : { provider: '', model }, estimate)
+      const states = await taking.peek(entries)
+      const refusedBy = entries.filter(({ rule }, index) => !rule.shadow && states[index]?.allowed === false)
+      return { allowed: refusedBy.length === 0, refusedBy: refusedBy.map(({ rule }) => rule.name) }
+    },
+    close: () => running.close(),
+  })
+}
+
+/** Settling goes on behind the answer: what fails there is told to the log. */
+function guarded({ context }: LimitSubject, work: () => unknown): void {
+  const log = (error: unknown) => context.log?.error({ err: error }, 'what a request used was not settled')
+  try {
+    const done = work()
+    if (isPromise(done)) done.then(undefined, log)
+  } catch (error) {
+    log(error)
+  }
+}
+
+function tokensOf(measure: 'tokens' | 'inputTokens' | 'outputTokens', usage: Usage): number {
+  if (measure === 'tokens') return totalTokens(usage)
+  return measure === 'inputTokens' ? promptTokens(usage) : completionTokens(usage)
+}
+
+function unitsOf(claim: Claim): number {
+  return claim.kind === 'lease' ? 1 : claim.cost
+}
+
+function callerOf(principal: Principal | undefined): string {
+  return principal === undefined ? '' : principalKey(principal)
+}
