@@ -1,4 +1,5 @@
 export type { PostgresConnection } from './connection.js'
+export { type PostgresDatabase, type PostgresDatabaseOptions, postgresDatabase } from './postgres-database.js'
 export {
   type PostgresIdentityStore,
   type PostgresIdentityStoreOptions,

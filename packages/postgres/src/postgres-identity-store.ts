@@ -1,8 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { PGlite } from '@electric-sql/pglite'
 import { TollgateError } from '@tollgate/core/errors'
-import { checkedOptions, functionOption, objectOption } from '@tollgate/core/options'
+import { checkedOptions, objectOption } from '@tollgate/core/options'
 import type { DirectoryChange } from '@tollgate/core/stores/directory'
 import { effectiveKey, effectiveUser } from '@tollgate/core/stores/effective-identity'
 import { changedFields } from '@tollgate/core/stores/identity-audit'
@@ -22,21 +20,23 @@ import type {
   SigningKey,
   User,
 } from '@tollgate/core/stores/identity-store'
-import { Kysely, type Selectable, sql, type Transaction } from 'kysely'
-import type { Pool } from 'pg'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { z } from 'zod'
-import { type Backend, openBackend, type PostgresConnection } from './connection.js'
+import type { PostgresConnection } from './connection.js'
 import { columnsOf, isStorable, refusalOf } from './identity-rows.js'
-import { migrate } from './migrations.js'
+import { databaseOf, databaseOptions, type PostgresDatabase } from './postgres-database.js'
 import type { Tables } from './tables.js'
 
 export interface PostgresIdentityStoreOptions {
-  readonly connection: PostgresConnection
+  /** Where the database is, for this store alone; or `database`. */
+  readonly connection?: PostgresConnection
+  /** A database that other stores use too. It is not closed. */
+  readonly database?: PostgresDatabase
   /** Keys the hashes and seals signing keys. The same for all processes, or what one keeps is nothing to the other. */
   readonly secret: IdentitySecret
-  /** How long a connection, and a statement, may take, milliseconds. Default 5,000. */
+  /** As of {@link postgresDatabase}, with `connection`. */
   readonly timeoutMs?: number
-  /** Told what goes wrong out of sight: a failed start that is tried again, a lost connection. Default: a process warning. */
+  /** As of {@link postgresDatabase}, with `connection`. */
   readonly onError?: (error: unknown) => void
   /** The clock, milliseconds since the epoch. Default `Date.now`. */
   readonly now?: () => number
@@ -44,18 +44,16 @@ export interface PostgresIdentityStoreOptions {
 
 /** An {@link IdentityStore} that lasts. */
 export interface PostgresIdentityStore extends IdentityStore {
-  /**
-   * Connects and brings the schema up to date; tries again after 1, 2, 4 … 30 seconds until it works, and rejects only when the store is closed. Until then
-   * every other method rejects with `store_unavailable`.
-   */
+  /** As of {@link PostgresDatabase}. */
   ready(): Promise<void>
-  /** Rejects if the database does not answer, or could not be reached by `ready()` so far. For `GET /ready`. */
+  /** As of {@link PostgresDatabase}. */
+  check(): Promise<void>
+}. */
+  /** As of {@link PostgresDatabase}. */
   check(): Promise<void>
 }
 
 const channel = 'tollgate_identity'
-const firstPauseMs = 1_000
-const lastPauseMs = 30_000
 const tables = {
   tenant: 'tollgate.tenants',
   team: 'tollgate.teams',
@@ -67,23 +65,17 @@ const tables = {
 /** Bytes that `NOTIFY` takes. */
 const maxPayload = 7_999
 
-const schema = z.strictObject({
-  connection: z.union(
-    [
-      z.strictObject({ url: z.string().regex(/^postgres(?:ql)?:\/\//), max: z.int().min(2).optional() }),
-      z.strictObject({
-        pool: objectOption<Pool>('a Pool of pg', 'connect').refine(({ options }) => !((options?.max ?? 10) < 2)),
-      }),
-      z.strictObject({ folder: z.string().min(1) }),
-      z.strictObject({ pglite: objectOption<PGlite>('a PGlite', 'query', 'listen') }),
-    ],
-    'must be { url: "postgres://…", max?: 2 or more }, { pool: of 2 connections or more }, { folder } or { pglite }',
-  ),
-  secret: z.custom<IdentitySecret>(),
-  timeoutMs: z.int().min(1).default(5_000),
-  onError: functionOption<(error: unknown) => void>().default(() => warn),
-  now: functionOption<() => number>().default(() => Date.now),
-})
+const schema = z
+  .strictObject({
+    ...databaseOptions,
+    connection: databaseOptions.connection.optional(),
+    database: objectOption<PostgresDatabase>('a postgresDatabase()', 'use', 'listen').optional(),
+    secret: z.custom<IdentitySecret>(),
+  })
+  .refine(
+    ({ connection, database }) => (connection === undefined) !== (database === undefined),
+    'give connection or database',
+  )
 
 type Database = Kysely<Tables> | Transaction<Tables>
 
@@ -97,79 +89,38 @@ type Database = Kysely<Tables> | Transaction<Tables>
  * await store.ready()
  */
 export function postgresIdentityStore(options: PostgresIdentityStoreOptions): PostgresIdentityStore {
-  const { connection, secret, timeoutMs, onError, now } = checkedOptions('postgresIdentityStore', schema, options)
+  const {
+    secret,
+    now,
+    database: given,
+    connection,
+    timeoutMs,
+    onError,
+  } = checkedOptions('postgresIdentityStore', schema, options)
   const { digestsOf, seal, open } = identitySecrets(secret)
+  const { database, isOwn } = databaseOf(given, {
+    timeoutMs,
+    onError,
+    now,
+    ...(connection === undefined ? {} : { connection }),
+  })
+  const db = () => database.use()
   const listeners = new Set<(change: DirectoryChange) => void>()
-  const closing = new AbortController()
-  let opened: { readonly backend: Backend; readonly database: Kysely<Tables> } | undefined
-  let opening: Promise<void> | undefined
-  let failure: unknown
-  let stopListening: () => Promise<void> = async () => {}
-  let listeningAgain: Promise<void> | undefined
 
   const announce = (change: DirectoryChange): void => {
     for (const listener of listeners) {
       try {
         listener(change)
       } catch (error) {
-        onError(error)
+        database.report(error)
       }
     }
   }
-
-  const db = (): Kysely<Tables> => {
-    if (opened === undefined || closing.signal.aborted) {
-      throw new TollgateError('store_unavailable', 'The identity store is not connected.', { retryAfterMs: 1_000 })
-    }
-    return opened.database
-  }
-
-  const start = async (): Promise<void> => {
-    const backend = await openBackend(connection, timeoutMs, onError)
-    const database = new Kysely<Tables>({ dialect: backend.dialect })
-    try {
-      while (!(await migrate(database, now))) await sleep(100, undefined, { signal: closing.signal })
-      await listen(backend)
-      opened = { backend, database }
-    } catch (error) {
-      await backend.close().catch(() => {})
-      throw error
-    }
-  }
-
-  const listen = async (backend: Backend): Promise<void> => {
-    stopListening = await backend.listen(channel, onPayload, (error) => {
-      onError(error)
-      listeningAgain = listenAgain(backend)
-    })
-  }
-  const listenAgain = async (backend: Backend): Promise<void> => {
-    for (let pauseMs = 100; !closing.signal.aborted; pauseMs = Math.min(lastPauseMs, pauseMs * 2)) {
-      try {
-        await sleep(pauseMs, undefined, { signal: closing.signal })
-        await listen(backend)
-        // Nobody knows what was told meanwhile.
-        announce({ kind: 'all' })
-        return
-      } catch (error) {
-        if (!closing.signal.aborted) onError(error)
-      }
-    }
-  }
-  const onPayload = (payload: string): void => announce(changeIn(payload))
-
-  const ready = async (): Promise<void> => {
-    for (let pauseMs = firstPauseMs; opened === undefined; pauseMs = Math.min(lastPauseMs, pauseMs * 2)) {
-      closing.signal.throwIfAborted()
-      try {
-        await start()
-      } catch (error) {
-        failure = error
-        if (!closing.signal.aborted) onError(error)
-        await sleep(pauseMs, undefined, { signal: closing.signal })
-      }
-    }
-  }
+  database.listen(
+    channel,
+    (payload) => announce(changeIn(payload)),
+    () => announce({ kind: 'all' }),
+  )
 
   const tell = async (transaction: Database, change: DirectoryChange): Promise<void> => {
     const payload = JSON.stringify(change)
@@ -250,24 +201,11 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
 
   return {
     digestsOf,
-    ready() {
-      opening ??= ready()
-      return opening
-    },
-    async check() {
-      // The first attempt is under way: nothing is known to be wrong.
-      if (opening !== undefined && opened === undefined && failure === undefined) return
-      await sql`select 1`.execute(db())
-    },
+    ready: () => database.ready(),
+    check: () => database.check(),
     async close() {
-      if (closing.signal.aborted) return
-      closing.abort(new Error('The identity store was closed.'))
-      await opening?.catch(() => {})
       listeners.clear()
-      // Or a connection that begins to listen now is one that nobody ends.
-      await listeningAgain
-      await stopListening().catch(() => {})
-      await opened?.backend.close()
+      if (isOwn) await database.close()
     },
     onChange(listener) {
       listeners.add(listener)
@@ -545,8 +483,4 @@ function pageOf<Row extends { sequence: string | number }, Item>(
   const last = shown.at(-1)
   const next = rows.length > limit && last !== undefined ? { next: String(last.sequence) } : undefined
   return { items: shown.map(itemOf), ...next }
-}
-
-function warn(error: unknown): void {
-  process.emitWarning(`The identity store: ${error instanceof Error ? error.message : String(error)}`)
 }
