@@ -5,3 +5,4 @@ export {
   type PostgresIdentityStoreOptions,
   postgresIdentityStore,
 } from './postgres-identity-store.js'
+export { type PostgresLedger, type PostgresLedgerOptions, postgresLedger } from './postgres-ledger.js'

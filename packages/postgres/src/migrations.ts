@@ -25,6 +25,13 @@ const migrations: readonly (readonly string[])[] = [
     `create table tollgate.signing_keys (kid text primary key, sequence bigint generated always as identity, expires_at bigint, body jsonb not null)`,
   ],
   [`create index on tollgate.revoked_tokens (until)`],
+  [
+    `create table tollgate.ledger (id text primary key, at bigint not null, tenant text not null, team text, "user" text not null, key text, model text, provider text,
+       outcome text not null, cost_nano_usd bigint, priced boolean, input_tokens bigint not null, cache_read_tokens bigint not null, cache_write_tokens bigint not null,
+       output_tokens bigint not null, reasoning_tokens bigint not null, other_tokens bigint not null, "rows" bigint not null, tags jsonb, body jsonb not null)`,
+    `create index on tollgate.ledger (tenant, at)`,
+    `create index on tollgate.ledger (at)`,
+  ],
 ]
 
 /** One number for all who migrate; nobody else's, it is hoped: the first bytes of SHA-256 of `tollgate`. */

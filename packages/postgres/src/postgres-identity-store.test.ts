@@ -127,7 +127,7 @@ describe('on embedded Postgres', () => {
       onError: (error) => errors.push(error),
     })
     newer.ready().catch(() => {})
-    await vi.waitFor(() => expect(String(errors[0])).toMatch(/version 1000, and this release knows 2/), 10_000)
+    await vi.waitFor(() => expect(String(errors[0])).toMatch(/version 1000, and this release knows 3/), 10_000)
     await expect(newer.findApiKey('AbCdEfGh0123')).rejects.toMatchObject({ code: 'store_unavailable' })
     await newer.close()
   })
@@ -164,7 +164,7 @@ describe.skipIf(!reachable && process.env['CI'] !== 'true')('on a Postgres serve
     const stores = await Promise.all(Array.from({ length: 5 }, () => opened({ ...connection, max: 2 })))
     expect(stores).toHaveLength(5)
     const { rows } = await client.query('select version from tollgate.migrations order by version')
-    expect(rows).toEqual([{ version: 1 }, { version: 2 }])
+    expect(rows).toEqual([{ version: 1 }, { version: 2 }, { version: 3 }])
   })
 
   it.each(identityStoreCases)('$name', ({ run }) =>

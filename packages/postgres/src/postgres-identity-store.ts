@@ -48,9 +48,6 @@ export interface PostgresIdentityStore extends IdentityStore {
   ready(): Promise<void>
   /** As of {@link PostgresDatabase}. */
   check(): Promise<void>
-}. */
-  /** As of {@link PostgresDatabase}. */
-  check(): Promise<void>
 }
 
 const channel = 'tollgate_identity'

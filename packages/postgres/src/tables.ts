@@ -8,6 +8,7 @@ import type {
   Tenant,
   User,
 } from '@tollgate/core/stores/identity-store'
+import type { LedgerRow } from '@tollgate/core/stores/ledger'
 import type { ColumnType, Generated } from 'kysely'
 
 /** Written as JSON text, read as what it holds. */
@@ -52,4 +53,26 @@ export interface Tables {
     body: Json<Omit<SigningKey, 'expiresAt'>>
   }
   'tollgate.migrations': { version: number; at: Time }
+  'tollgate.ledger': {
+    id: string
+    at: Time
+    tenant: string
+    team: string | null
+    user: string
+    key: string | null
+    model: string | null
+    provider: string | null
+    outcome: string
+    cost_nano_usd: ColumnType<string | null, number | null, never>
+    priced: boolean | null
+    input_tokens: ColumnType<string, number, never>
+    cache_read_tokens: ColumnType<string, number, never>
+    cache_write_tokens: ColumnType<string, number, never>
+    output_tokens: ColumnType<string, number, never>
+    reasoning_tokens: ColumnType<string, number, never>
+    other_tokens: ColumnType<string, number, never>
+    rows: ColumnType<string, number, never>
+    tags: ColumnType<Record<string, string> | null, string | null, never>
+    body: ColumnType<LedgerRow, string, never>
+  }
 }
