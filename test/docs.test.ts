@@ -17,6 +17,8 @@ const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md']
 const onThePageOf: Readonly<Record<string, string>> = {
   'stores/parse-users': 'stores/directory',
   'middleware/single-limits': 'middleware/limits',
+  'stores/ledger-writer': 'stores/ledger',
+  'stores/ledger-sums': 'stores/ledger',
 }
 
 describe('the docs', () => {

@@ -1,0 +1,200 @@
+import { randomUUID } from 'node:crypto'
+import { type FileHandle, mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { LedgerRow } from './ledger.js'
+
+/** Rows that wait. */
+export interface Spool {
+  add(row: LedgerRow): void
+  /** Resolves when all that was added is kept. */
+  kept(): Promise<void>
+  /** The next rows to write, the oldest first; `undefined` if there are none. The same again until they are done. */
+  next(): Promise<{ readonly rows: readonly LedgerRow[]; done(): Promise<void> } | undefined>
+  close(): Promise<void>
+}
+
+const mostRows = 500
+
+/** Rows in memory. */
+export function memorySpool({
+  maxRows,
+  lose,
+}: {
+  maxRows: number
+  lose: (count: number, why: unknown) => void
+}): Spool {
+  const waiting: LedgerRow[] = []
+  return {
+    add(row) {
+      if (waiting.length >= maxRows) lose(1, new Error(`${maxRows} rows wait already.`))
+      else waiting.push(row)
+    },
+    async kept() {},
+    async next() {
+      if (waiting.length === 0) return undefined
+      const rows = waiting.slice(0, mostRows)
+      return {
+        rows,
+        async done() {
+          waiting.splice(0, rows.length)
+        },
+      }
+    },
+    async close() {},
+  }
+}
+
+interface LedgerSpoolOptions {
+  readonly folder: string
+  readonly maxBytes: number
+  readonly sync: boolean
+  readonly lose: (count: number, why: unknown) => void
+  readonly onError: (error: unknown) => void
+}
+
+interface Segment {
+  readonly file: FileHandle
+  readonly path: string
+  readonly openedAt: number
+  rows: number
+}
+
+const openEnd = '.open'
+const closedEnd = '.jsonl'
+/** Nothing is added to a file that is older. */
+const longestOpenMs = 10_000
+/** An open file that is older than this belongs to a process that has died. */
+const orphanedMs = 60_000
+
+/**
+ * Rows as lines of JSON in files of a folder. A file is added to for ten seconds at most, then it is closed (renamed), and only closed files are read and deleted, by whichever process; an open file that nobody has touched for a
+ * minute is closed by another. So no lock is needed: a batch that two processes write is in the ledger once.
+ */
+export function ledgerSpool({ folder, maxBytes, sync, lose, onError }: LedgerSpoolOptions): Spool {
+  let pending: LedgerRow[] = []
+  let keeping: Promise<void> = Promise.resolve()
+  let scheduled = false
+  let segment: Segment | undefined
+  let bytes: number | undefined
+
+  const begin = async (): Promise<Segment> => {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    bytes ??= await weigh(folder)
+    // In the order in which they are opened.
+    const name = `${String(Date.now()).padStart(15, '0')}-${randomUUID()}${openEnd}`
+    const path = join(folder, name)
+    return { file: await open(path, 'ax', 0o600), path, openedAt: Date.now(), rows: 0 }
+  }
+  const end = async (): Promise<void> => {
+    const ended = segment
+    segment = undefined
+    if (ended === undefined) return
+    await ended.file.close()
+    await rename(ended.path, closedName(ended.path)).catch((error: NodeJS.ErrnoException) => {
+      // Another process has closed it.
+      if (error.code !== 'ENOENT') throw error
+    })
+  }
+  const keep = async (): Promise<void> => {
+    scheduled = false
+    const rows = pending
+    pending = []
+    if (rows.length === 0) return
+    try {
+      if (segment !== undefined && (segment.rows >= mostRows || Date.now() - segment.openedAt >= longestOpenMs))
+        await end()
+      segment ??= await begin()
+      const text = rows.map((row) => `${JSON.stringify(row)}\n`).join('')
+      const size = Buffer.byteLength(text)
+      if ((bytes ?? 0) + size > maxBytes) throw new Error(`Over ${maxBytes} bytes wait in ${folder}.`)
+      await segment.file.appendFile(text)
+      if (sync) await segment.file.datasync()
+      segment.rows += rows.length
+      bytes = (bytes ?? 0) + size
+    } catch (error) {
+      lose(rows.length, error)
+    }
+  }
+  const kept = (): Promise<void> => {
+    keeping = keeping.then(keep)
+    return keeping
+  }
+
+  /** The oldest closed file, those of dead processes too. */
+  const oldest = async (): Promise<string | undefined> => {
+    const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return []
+      throw error
+    })
+    for (const name of names.filter((each) => each.endsWith(openEnd))) {
+      const path = join(folder, name)
+      const touched = await stat(path).catch(() => undefined)
+      if (path === segment?.path || touched === undefined || Date.now() - touched.mtimeMs < orphanedMs) continue
+      await rename(path, closedName(path)).catch(() => {})
+    }
+    const closed = (await readdir(folder)).filter((each) => each.endsWith(closedEnd)).sort()
+    return closed[0] === undefined ? undefined : join(folder, closed[0])
+  }
+
+  return {
+    add(row) {
+      pending.push(row)
+      if (scheduled) return
+      scheduled = true
+      // All rows of one turn of the event loop are one write.
+      setImmediate(() => void kept())
+    },
+    kept,
+    async next() {
+      keeping = keeping.then(end).catch(onError)
+      await keeping
+      for (;;) {
+        const path = await oldest()
+        if (path === undefined) return undefined
+        const text = await readFile(path, 'utf8').catch(() => undefined)
+        // Another process was faster.
+        if (text === undefined) continue
+        return {
+          rows: rowsOf(text, (line) =>
+            onError(new Error(`A line of the ledger's spool is none: ${line.slice(0, 100)}`)),
+          ),
+          async done() {
+            await unlink(path).catch((error: NodeJS.ErrnoException) => {
+              if (error.code !== 'ENOENT') throw error
+            })
+            bytes = Math.max(0, (bytes ?? 0) - Buffer.byteLength(text))
+          },
+        }
+      }
+    },
+    async close() {
+      await kept()
+      keeping = keeping.then(end).catch(onError)
+      await keeping
+    },
+  }
+}
+
+function closedName(path: string): string {
+  return `${path.slice(0, -openEnd.length)}${closedEnd}`
+}
+
+/** A last line without its end was being written when the process was killed: it was never kept. */
+function rowsOf(text: string, onWrong: (line: string) => void): LedgerRow[] {
+  const lines = text.split('\n')
+  lines.pop()
+  return lines.flatMap((line) => {
+    try {
+      return [JSON.parse(line) as LedgerRow]
+    } catch {
+      onWrong(line)
+      return []
+    }
+  })
+}
+
+async function weigh(folder: string): Promise<number> {
+  let sum = 0
+  for (const name of await readdir(folder)) sum += (await stat(join(folder, name)).catch(() => undefined))?.size ?? 0
+  return sum
+}
