@@ -10,10 +10,11 @@ import { cache } from '@tollgate/core/middleware/cache'
 import { cost } from '@tollgate/core/middleware/cost'
 import { type Drain, drain } from '@tollgate/core/middleware/drain'
 import { errorHandler } from '@tollgate/core/middleware/error-handler'
+import { ledger } from '@tollgate/core/middleware/ledger'
+import { type LimitRule, limits } from '@tollgate/core/middleware/limits'
 import { type Logging, logging } from '@tollgate/core/middleware/logging'
 import { metrics } from '@tollgate/core/middleware/metrics'
 import { methodNotAllowed, notFound } from '@tollgate/core/middleware/not-found'
-import { rateLimit } from '@tollgate/core/middleware/rate-limit'
 import { timeout } from '@tollgate/core/middleware/timeout'
 import { type PriceOverrides, priceTable } from '@tollgate/core/price-table'
 import { auditRoute } from '@tollgate/core/routes/audit'
@@ -23,6 +24,7 @@ import { embeddings } from '@tollgate/core/routes/embeddings'
 import { healthRoute } from '@tollgate/core/routes/health'
 import { cachedInference, inference } from '@tollgate/core/routes/inference'
 import { keysRoute } from '@tollgate/core/routes/keys'
+import { limitsRoute } from '@tollgate/core/routes/limits'
 import { metricsRoute } from '@tollgate/core/routes/metrics'
 import { listModels, modelDetails } from '@tollgate/core/routes/models'
 import { predict, predictBatch } from '@tollgate/core/routes/predict'
@@ -30,8 +32,12 @@ import { type ReadinessState, readiness, readyRoute } from '@tollgate/core/route
 import { rolesRoute } from '@tollgate/core/routes/roles'
 import { teamsRoute } from '@tollgate/core/routes/teams'
 import { tenantsRoute } from '@tollgate/core/routes/tenants'
+import { usageRoute } from '@tollgate/core/routes/usage'
 import { usersRoute } from '@tollgate/core/routes/users'
 import type { IdentityStore } from '@tollgate/core/stores/identity-store'
+import type { Ledger } from '@tollgate/core/stores/ledger'
+import { type LedgerWriter, ledgerWriter } from '@tollgate/core/stores/ledger-writer'
+import type { LimitStore } from '@tollgate/core/stores/limit-store'
 import { memoryCacheStore } from '@tollgate/core/stores/memory-cache-store'
 import { memoryDirectory } from '@tollgate/core/stores/memory-directory'
 import { memoryLimitStore } from '@tollgate/core/stores/memory-limit-store'
@@ -45,15 +51,14 @@ import { ensureIdentities, operatorTenant } from './identities.js'
 import { defaultModels, makeModels } from './models.js'
 import { hasUpstream, isOpenAi, type Settings } from './settings.js'
 
-/** A store that may have to connect first, and be away. */
-export type Identities = IdentityStore & { ready?(): Promise<void>; check?(): Promise<void> }
-
 /** The whole server, not listening yet. */
 export interface Gate {
   readonly app: Express
   readonly service: InferenceService
   readonly ready: ReadinessState
   readonly draining: Drain
+  /** What was used, on its way to the ledger. */
+  readonly writer: LedgerWriter
   /** Writes what the log still holds. */
   flush(): void
 }
@@ -66,7 +71,15 @@ export interface GateOptions {
   /** The operator's key. Without it there are only those of `identities`. */
   readonly apiKey?: string | undefined
   /** Where keys, users and all that is. */
-  readonly identities: Identities
+  readonly identities: IdentityStore
+  /** Where what was used is written. */
+  readonly ledger: Ledger
+  /** Where rows of the ledger wait. Default: in memory. */
+  readonly spoolFolder?: string | undefined
+  /** What both are kept in, if it has to be connected first and may be away. */
+  readonly database?: { ready(): Promise<void>; check(): Promise<void> } | undefined
+  /** Where limits are counted. Default: in this process. */
+  readonly limitStore?: LimitStore | undefined
   /** Told a key that may do everything, once, when `identities` was empty. Without it none is made. */
   readonly onFirstKey?: ((key: string) => void) | undefined
   /** Where log lines go. Default: standard output. */
@@ -75,10 +88,10 @@ export interface GateOptions {
 
 /** Everything mounted, in the order in which it has to stand. */
 export function makeGate(options: GateOptions): Gate {
-  const { settings, version, publicUrl, apiKey, identities, onFirstKey, destination } = options
+  const { settings, version, publicUrl, apiKey, identities, database, onFirstKey, destination } = options
   const { service, loaded } = makeModels(settings)
   const defaults = defaultModels(settings)
-  const limits = memoryLimitStore()
+  const counts = options.limitStore ?? memoryLimitStore()
   const users = settings.usersJson === undefined ? [] : parseUsers(settings.usersJson)
   const operator = { tenant: operatorTenant, subject: 'operator', tier: settings.API_KEY_TIER, scopes: ['*'] }
   const prices = priceTable({
@@ -95,17 +108,25 @@ export function makeGate(options: GateOptions): Gate {
       tokenizer: () => setImmediate().then(() => gptTokenizer().count('x')),
       prices: () => setImmediate().then(() => prices.version),
       identities: async () => {
-        await identities.ready?.()
+        await database?.ready()
         await ensureIdentities(identities, { users, onFirstKey })
       },
     },
-    checks: { database: () => identities.check?.() },
+    checks: { database: () => database?.check() },
   })
   const draining = drain()
+  const spool = options.spoolFolder === undefined ? {} : { folder: options.spoolFolder }
+  const writer = ledgerWriter({ ledger: options.ledger, ...spool })
   const log = requestLog(settings, destination)
   const measure = metrics({ routes })
   const answers = memoryCacheStore({ maxBytes: settings.CACHE_MAX_BYTES })
   const trustProxy = settings.TRUST_PROXY ?? (false as const)
+  const limiter = limits({
+    store: counts,
+    prices,
+    trustProxy,
+    rules: [requestsByTier(settings), ...((settings.LIMITS ?? []) as LimitRule[])],
+  })
 
   const app = express()
   app.disable('x-powered-by')
@@ -135,7 +156,7 @@ export function makeGate(options: GateOptions): Gate {
     issuer: publicUrl,
     audience: settings.JWT_AUDIENCE,
     passwordGrant: settings.PASSWORD_GRANT,
-    limits,
+    limits: counts,
     trustProxy,
   })
   app.use('/v1/token', tokens.token)
@@ -153,20 +174,13 @@ export function makeGate(options: GateOptions): Gate {
         apiKey === undefined ? identities : [memoryDirectory({ apiKeys: [{ key: apiKey, ...operator }] }), identities],
       jwt: issuers(settings),
       tokens,
-      limits,
+      limits: counts,
       environment: 'live',
       trustProxy,
     }),
     authorize(),
-    rateLimit({
-      store: limits,
-      trustProxy,
-      tiers: {
-        free: { limit: settings.RATE_LIMIT_FREE },
-        pro: { limit: settings.RATE_LIMIT_PRO },
-        enterprise: { limit: settings.RATE_LIMIT_ENTERPRISE },
-      },
-    }),
+    limiter,
+    ledger({ writer }),
     cost({
       prices,
       unknownPrice: settings.UNKNOWN_PRICE ?? (ownUpstream(settings) ? 'allow' : 'reject'),
@@ -208,9 +222,11 @@ export function makeGate(options: GateOptions): Gate {
   app.use('/v1/roles', rolesRoute(administered))
   app.use('/v1/tenants', tenantsRoute(administered))
   app.use('/v1/audit', auditRoute({ store: identities }))
+  app.use('/v1/usage', usageRoute({ ledger: options.ledger }))
+  app.use('/v1/limits', limitsRoute({ limits: limiter }))
 
   app.use(notFound(), errorHandler())
-  return { app, service, ready, draining, flush: () => log?.flush() }
+  return { app, service, ready, draining, writer, flush: () => log?.flush() }
 }
 
 const openAiPaths = ['/v1/chat/completions', '/v1/embeddings', '/v1/models']
@@ -247,7 +263,15 @@ const routes = [
   '/v1/keys/{id}/rotate',
   '/v1/keys/{id}/revoke',
   '/v1/audit',
+  '/v1/usage',
+  '/v1/limits',
+  '/v1/limits/check',
 ]
+
+function requestsByTier(settings: Settings): LimitRule {
+  const { RATE_LIMIT_FREE: free, RATE_LIMIT_PRO: pro, RATE_LIMIT_ENTERPRISE: enterprise } = settings
+  return { name: 'requests', measure: 'requests', per: 'user', limit: { free, pro, enterprise, default: free } }
+}
 
 function requestLog(settings: Settings, destination: GateOptions['destination']): Logging | undefined {
   const { LOG_LEVEL: level } = settings

@@ -5,27 +5,34 @@ import { isTollgateError } from '@tollgate/core/errors'
 import { drawApiKey, drawKeyId } from '@tollgate/core/stores/api-key'
 import type { UserRecord } from '@tollgate/core/stores/directory'
 import type { Change, EntityKind, IdentityStore, NewEntity } from '@tollgate/core/stores/identity-store'
-import { type PostgresIdentityStore, postgresIdentityStore } from '@tollgate/postgres'
+import type { Ledger } from '@tollgate/core/stores/ledger'
+import { type PostgresDatabase, postgresDatabase, postgresIdentityStore, postgresLedger } from '@tollgate/postgres'
 import { type Settings, SettingsError } from './settings.js'
 
 /** Whose the operator's own key is, and the first administrator's. */
 export const operatorTenant = 'default'
 
+/** What lasts: who may call, and what they used. */
+export interface Stores {
+  readonly database: PostgresDatabase
+  readonly identities: IdentityStore
+  readonly ledger: Ledger
+}
+
 /**
- * Where identities are: Postgres, or embedded Postgres in the data folder, whose secret is in a file beside it unless the environment gives one.
+ * In Postgres, or in embedded Postgres in the data folder, whose secret is in a file beside it unless the environment gives one.
  *
  * @throws SettingsError if the folder cannot be used
  */
-export function openIdentities(
+export function openStores(
   settings: Pick<Settings, 'DATABASE_URL' | 'IDENTITY_SECRET' | 'DATA_FOLDER'>,
   onError: (error: unknown) => void,
-): PostgresIdentityStore {
+): Stores {
   const { DATABASE_URL: url, IDENTITY_SECRET: given, DATA_FOLDER: data } = settings
-  if (url !== undefined && given !== undefined) {
-    return postgresIdentityStore({ connection: { url }, secret: given, onError })
-  }
   const folder = join(data, 'identities')
-  return postgresIdentityStore({ connection: { folder }, secret: given ?? secretOf(data, folder), onError })
+  const secret = given ?? secretOf(data, folder)
+  const database = postgresDatabase({ connection: url === undefined ? { folder } : { url }, onError })
+  return { database, identities: postgresIdentityStore({ database, secret }), ledger: postgresLedger({ database }) }
 }
 
 /** The secret that was drawn for this folder, or a new one for a new folder. */

@@ -2,11 +2,14 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isTollgateError } from '@tollgate/core/errors'
-import type { PostgresIdentityStore } from '@tollgate/postgres'
+import type { LimitStore } from '@tollgate/core/stores/limit-store'
+import { redisLimitStore } from '@tollgate/redis'
+import { Redis } from 'ioredis'
 import { type Gate, makeGate } from './app.js'
-import { openIdentities } from './identities.js'
+import { openStores, type Stores } from './identities.js'
 import { defaultModels, embeddedNames } from './models.js'
 import { hasUpstream, readSettings, type Settings, SettingsError } from './settings.js'
 
@@ -18,7 +21,7 @@ const say = (text: string) => process.stdout.write(`${text}\n`)
 function start(): void {
   if (existsSync('.env')) process.loadEnvFile('.env')
   const settings = readSettings(process.env, embeddedNames)
-  const identities = openIdentities(settings, (error) => complain('Identities', error))
+  const stores = openStores(settings, (error) => complain('Database', error))
   const server = createServer()
   // Streams may last as long as the request's own deadline; what this bounds is the arrival of a request.
   server.requestTimeout = 120_000
@@ -28,10 +31,10 @@ function start(): void {
     process.exit(1)
   })
   // Nothing is loaded before the port is ours: what loads in native code must not be ended half way.
-  server.listen(settings.PORT, settings.HOST, () => endIfMistaken(() => serve(server, settings, identities)))
+  server.listen(settings.PORT, settings.HOST, () => endIfMistaken(() => serve(server, settings, stores)))
 }
 
-function serve(server: Server, settings: Settings, identities: PostgresIdentityStore): void {
+function serve(server: Server, settings: Settings, stores: Stores): void {
   const { port } = server.address() as AddressInfo
   const host = settings.HOST === '0.0.0.0' || settings.HOST === '::' ? 'localhost' : settings.HOST
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
@@ -43,7 +46,9 @@ function serve(server: Server, settings: Settings, identities: PostgresIdentityS
     version,
     publicUrl: settings.PUBLIC_URL ?? `http://localhost:${port}`,
     apiKey,
-    identities,
+    ...stores,
+    spoolFolder: join(settings.DATA_FOLDER, 'ledger'),
+    limitStore: sharedLimits(settings),
     onFirstKey:
       apiKey === undefined
         ? (key) => say(`  first key  ${key} (may do everything; shown this once: keep it)`)
@@ -51,7 +56,15 @@ function serve(server: Server, settings: Settings, identities: PostgresIdentityS
   })
   server.on('request', gate.app)
   greet(settings, apiKey, url)
-  endOnSignals(server, gate, settings, identities)
+  endOnSignals(server, gate, settings, stores)
+}
+
+/** Limits that all servers with the same Redis share. */
+function sharedLimits({ REDIS_URL: url }: Settings): LimitStore | undefined {
+  if (url === undefined) return undefined
+  const client = new Redis(url, { maxRetriesPerRequest: 1 })
+  client.on('error', (error) => complain('Redis', error))
+  return redisLimitStore({ client })
 }
 
 function complain(of: string, error: unknown): void {
@@ -76,7 +89,7 @@ function greet(settings: Settings, apiKey: string | undefined, url: string): voi
 }
 
 /** First signal: finish what is open, within the bound. Second signal: cut what is open now. Third: leave at once. */
-function endOnSignals(server: Server, gate: Gate, settings: Settings, identities: PostgresIdentityStore): void {
+function endOnSignals(server: Server, gate: Gate, settings: Settings, { database }: Stores): void {
   let signals = 0
   const cut = async (exitCode: number) => {
     server.close()
@@ -92,7 +105,9 @@ function endOnSignals(server: Server, gate: Gate, settings: Settings, identities
       process.kill(process.pid, 'SIGKILL')
     }
     // Bounded by the store's own timeouts; a connection that is cut loses nothing that was answered.
-    await Promise.race([identities.close(), sleep(2_000)]).catch(() => {})
+    // What is not written by then waits in the data folder.
+    await gate.writer.close(2_000)
+    await Promise.race([database.close(), sleep(2_000)]).catch(() => {})
     gate.flush()
     process.exit(exitCode)
   }

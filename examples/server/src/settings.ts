@@ -75,6 +75,11 @@ const environment = z.object({
     .refine((value) => /^postgres(ql)?:\/\//.test(value) && URL.canParse(value), 'must be a URL postgres://…')
     .optional(),
   DATA_FOLDER: z.string().min(1).default('.data'),
+  REDIS_URL: z
+    .string()
+    .refine((value) => /^rediss?:\/\//.test(value) && URL.canParse(value), 'must be a URL redis://… or rediss://…')
+    .optional(),
+  LIMITS: json.optional(),
   PUBLIC_URL: safeUrl.refine((value) => !/[?#]/.test(value), 'must have no query and no fragment').optional(),
   PASSWORD_GRANT: yesOrNo.default(false),
   OIDC_ISSUERS: list.pipe(z.array(safeUrl)).optional(),

@@ -139,7 +139,7 @@ describe('the server as a process', () => {
 
     const other = startProcess(variables, folder)
     const [, otherUrl = ''] = await other.said(address)
-    await other.said(/Identities: .* is in use by another process/)
+    await other.said(/Database: .* is in use by another process/)
     expect((await fetch(`${otherUrl}/ready`)).status).toBe(503)
     other.child.kill('SIGTERM')
     expect(await other.ended).toBe(0)
@@ -279,7 +279,7 @@ describe('the server as a process', () => {
       API_KEY: operator,
     })
     const [, url = ''] = await server.said(address)
-    await server.said(/Identities: .*ECONNREFUSED/)
+    await server.said(/Database: .*ECONNREFUSED/)
     const ready = await fetch(`${url}/ready`)
     expect(ready.status).toBe(503)
     expect(await ready.json()).toMatchObject({ checks: { identities: 'pending', database: 'failed' } })

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { memoryIdentityStore } from '@tollgate/core/stores/memory-identity-store'
+import { memoryLedger } from '@tollgate/core/stores/memory-ledger'
 import { onTestFinished } from 'vitest'
 import { type OpenAiUpstream, openAiUpstream, upstreamKey } from '../../../packages/core/test/openai-upstream.js'
 import { type Gate, makeGate } from '../src/app.js'
@@ -30,9 +31,17 @@ export async function startGate(variables: Readonly<Record<string, string>> = {}
     },
   }
   const settings = readSettings({ API_KEY: apiKey, JWT_SECRET: jwtSecret, ...variables }, embeddedNames)
-  const identities = memoryIdentityStore()
+  const [identities, ledger] = [memoryIdentityStore(), memoryLedger()]
   const publicUrl = 'http://localhost:8000'
-  const gate = makeGate({ settings, version: '1.2.3', publicUrl, apiKey: settings.API_KEY, identities, destination })
+  const gate = makeGate({
+    settings,
+    version: '1.2.3',
+    publicUrl,
+    apiKey: settings.API_KEY,
+    identities,
+    ledger,
+    destination,
+  })
   const server = createServer(gate.app)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(async () => {
