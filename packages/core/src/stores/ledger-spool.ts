@@ -1,5 +1,6 @@
-import { randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import { type FileHandle, mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { LedgerRow } from './ledger.js'
 
@@ -59,6 +60,7 @@ interface Segment {
   rows: number
 }
 
+const host = hash('sha256', hostname()).slice(0, 8)
 const openEnd = '.open'
 const closedEnd = '.jsonl'
 /** Nothing is added to a file that is older. */
@@ -67,8 +69,8 @@ const longestOpenMs = 10_000
 const orphanedMs = 60_000
 
 /**
- * Rows as lines of JSON in files of a folder. A file is added to for ten seconds at most, then it is closed (renamed), and only closed files are read and deleted, by whichever process; an open file that nobody has touched for a
- * minute is closed by another. So no lock is needed: a batch that two processes write is in the ledger once.
+ * Rows as lines of JSON in files of a folder. A file is added to for ten seconds at most, then it is closed (renamed), and only closed files are read and deleted, by whichever process; an open file whose process has died, or that nobody has touched for a
+ * minute, is closed by another. So no lock is needed: a batch that two processes write is in the ledger once.
  */
 export function ledgerSpool({ folder, maxBytes, sync, lose, onError }: LedgerSpoolOptions): Spool {
   let pending: LedgerRow[] = []
@@ -80,8 +82,8 @@ export function ledgerSpool({ folder, maxBytes, sync, lose, onError }: LedgerSpo
   const begin = async (): Promise<Segment> => {
     await mkdir(folder, { recursive: true, mode: 0o700 })
     bytes ??= await weigh(folder)
-    // In the order in which they are opened.
-    const name = `${String(Date.now()).padStart(15, '0')}-${randomUUID()}${openEnd}`
+    // In the order in which they are opened; and whose it is, so that it is known when that process has died.
+    const name = `${String(Date.now()).padStart(15, '0')}-${host}.${process.pid}-${randomUUID()}${openEnd}`
     const path = join(folder, name)
     return { file: await open(path, 'ax', 0o600), path, openedAt: Date.now(), rows: 0 }
   }
@@ -129,7 +131,8 @@ export function ledgerSpool({ folder, maxBytes, sync, lose, onError }: LedgerSpo
     for (const name of names.filter((each) => each.endsWith(openEnd))) {
       const path = join(folder, name)
       const touched = await stat(path).catch(() => undefined)
-      if (path === segment?.path || touched === undefined || Date.now() - touched.mtimeMs < orphanedMs) continue
+      if (path === segment?.path || touched === undefined) continue
+      if (Date.now() - touched.mtimeMs < orphanedMs && !hasDied(name)) continue
       await rename(path, closedName(path)).catch(() => {})
     }
     const closed = (await readdir(folder)).filter((each) => each.endsWith(closedEnd)).sort()
@@ -172,6 +175,19 @@ export function ledgerSpool({ folder, maxBytes, sync, lose, onError }: LedgerSpo
       keeping = keeping.then(end).catch(onError)
       await keeping
     },
+  }
+}
+
+/** Is it the file of a process of this machine that is no more? */
+function hasDied(name: string): boolean {
+  const pid = Number(new RegExp(`-${host}\\.(\\d+)-`).exec(name)?.[1] ?? process.pid)
+  // One of our own number may be another's, in another container of the same name.
+  if (pid === process.pid) return false
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH'
   }
 }
 

@@ -144,9 +144,6 @@ describe('ledgerWriter in a folder', () => {
       if (said.split('\n').length > 300) child.kill('SIGKILL')
     })
     await once(child, 'close')
-    // An open file is taken over when nobody has touched it for a minute.
-    const past = new Date(Date.now() - 61_000)
-    for (const name of await readdir(folder)) await utimes(join(folder, name), past, past)
     const ledger = memoryLedger()
     const writer = ledgerWriter({ ledger, folder, everyMs: 60_000 })
     onTestFinished(() => writer.close())
@@ -169,6 +166,10 @@ describe('ledgerWriter in a folder', () => {
     await Promise.all(writers.map((writer) => writer.flush()))
     expect((await ledger.sums({ ...all, by: [] })).items[0]?.requests).toBe(40)
     expect(await readdir(folder)).toEqual(['000000000000002-b.open'])
+    const past = new Date(Date.now() - 61_000)
+    await utimes(join(folder, '000000000000002-b.open'), past, past)
+    await writers[0]?.flush()
+    expect(await readdir(folder)).toEqual([])
     await Promise.all(writers.map((writer) => writer.close()))
   })
 
