@@ -2,7 +2,7 @@ import { createClient, isTollgateClientError } from '@tollgate/client'
 import { hashPassword } from '@tollgate/core/stores/password-hash'
 import { createRemoteJWKSet, jwtVerify, SignJWT } from 'jose'
 import { describe, expect, it } from 'vitest'
-import { apiKey, jwtSecret, post, startGate } from './running-gate.js'
+import { apiKey, jwtSecret, post, startGate, startGateway } from './running-gate.js'
 
 describe('who is let do what', () => {
   it('asks of each route the scope of its own', async () => {
@@ -90,5 +90,41 @@ describe('who is let do what', () => {
     }
     expect(await me({})).toMatchObject({ scopes: ['predict', 'batch', 'chat', 'embed'] })
     expect(await me({ scope: 'chat *' })).toMatchObject({ scopes: ['chat'] })
+  })
+})
+
+describe('what was used', () => {
+  it('is told with its cost, limited by rules of LIMITS, and asked beforehand', async () => {
+    const { url } = await startGateway({
+      API_KEY: apiKey,
+      LIMITS: JSON.stringify([
+        { name: 'day', measure: 'money', per: 'tenant', limit: '0.001', calendar: 'day', thresholds: [0.5] },
+      ]),
+    })
+    const client = createClient({ baseUrl: url, apiKey })
+    const messages = [{ role: 'user' as const, content: 'Hello there' }]
+    const { usage } = await client.chat({ model: 'gpt-4o-mini', messages, max_tokens: 100 })
+    const cost = ((usage?.prompt_tokens ?? 0) * 150 + (usage?.completion_tokens ?? 0) * 600) / 1e9
+    await expect
+      .poll(async () => (await client.usage.list({ group_by: 'model,user' })).data)
+      .toMatchObject(
+        expect.arrayContaining([
+          expect.objectContaining({
+            group: { model: 'gpt-4o-mini', user: 'operator' },
+            requests: 1,
+            cost_usd: cost.toFixed(9).replace(/0+$/, ''),
+          }),
+        ]),
+      )
+    const limits = await client.limits.list()
+    expect(limits.map(({ name, measure }) => [name, measure])).toEqual([
+      ['requests', 'requests'],
+      ['day', 'money'],
+    ])
+    expect(Number(limits[1]?.used)).toBeCloseTo(cost, 12)
+    const much = { model: 'gpt-4o-mini', input_tokens: 5, max_output_tokens: 10_000 }
+    expect(await client.limits.check(much)).toMatchObject({ allowed: false, refused_by: ['day'] })
+    const dear = client.chat({ model: 'gpt-4o-mini', messages, max_tokens: 10_000 })
+    await expect(dear).rejects.toMatchObject({ status: 402, attempts: { length: 1 } })
   })
 })

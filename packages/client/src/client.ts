@@ -15,6 +15,7 @@ import { rememberResponse, responseOf } from './response-info.js'
 import { resolveSettings } from './settings.js'
 import { createTokenRequest } from './token-request.js'
 import { createTokenSession } from './token-session.js'
+import { createLimits, createUsage, type LimitReports, type UsageReports } from './usage.js'
 import { createUsers, type Users } from './users.js'
 
 export interface Client {
@@ -38,6 +39,10 @@ export interface Client {
   readonly keys: Keys
   /** Who calls; and the users, for administrators. */
   readonly users: Users
+  /** What was used and what it cost. */
+  readonly usage: UsageReports
+  /** What is left of the caller's limits. */
+  readonly limits: LimitReports
   /** `GET /health`; sends no credential. */
   health(options?: CallOptions): Promise<Health>
 }
@@ -98,6 +103,8 @@ export function createClient(options: ClientOptions): Client {
     },
     keys: createKeys(sender),
     users: createUsers(sender),
+    usage: createUsage(sender),
+    limits: createLimits(sender),
     health: async (call = {}) =>
       callJson<Health>({ settings, anonymous: true }, { method: 'GET', path: '/health' }, call, ({ status }) => {
         return typeof status === 'string'

@@ -1,4 +1,5 @@
 import type { ListPage, ListRequest } from '@tollgate/core/wire/identity'
+import type { UsageRequest } from '@tollgate/core/wire/usage'
 import type { Sender } from './call.js'
 import { ResponseError, UsageError } from './errors.js'
 import { callJson } from './json-call.js'
@@ -8,7 +9,7 @@ import type { CallOptions } from './options.js'
 export async function listPage<Item>(
   sender: Sender,
   path: string,
-  request: ListRequest,
+  request: ListRequest | UsageRequest,
   options: CallOptions,
 ): Promise<ListPage<Item>> {
   const full = `${path}${queryOf(request)}`
@@ -21,7 +22,7 @@ export async function listPage<Item>(
 export async function* listItems<Item>(
   sender: Sender,
   path: string,
-  request: ListRequest,
+  request: ListRequest | UsageRequest,
   options: CallOptions,
 ): AsyncGenerator<Item, void, undefined> {
   let from = request
@@ -37,13 +38,29 @@ export async function* listItems<Item>(
   }
 }
 
-function queryOf(request: ListRequest): string {
+const names = [
+  'from',
+  'to',
+  'group_by',
+  'per',
+  'time_zone',
+  'team',
+  'user',
+  'key',
+  'model',
+  'provider',
+  'limit',
+  'cursor',
+  'tenant',
+] as const
+
+function queryOf(request: ListRequest | UsageRequest): string {
   if (typeof request !== 'object' || request === null) {
     throw new UsageError('request_invalid', 'The request must be an object.')
   }
   const query = new URLSearchParams()
-  for (const name of ['limit', 'cursor', 'tenant'] as const) {
-    const value: unknown = request[name]
+  for (const name of names) {
+    const value: unknown = (request as UsageRequest)[name]
     if (value === undefined) continue
     // A `null` would begin again at the first page.
     if (typeof value !== 'string' && typeof value !== 'number') {
