@@ -111,7 +111,7 @@ const principals = new WeakMap<ApiKeyRecord, Principal>()
 export function keyPrincipal(record: ApiKeyRecord): Principal {
   const known = principals.get(record)
   if (known !== undefined) return known
-  const { tenant, team, subject, id, tier, scopes, models, expiresAt } = record
+  const { tenant, team, subject, id, tier, scopes, models, limits, expiresAt } = record
   // A row without a tenant would share its money and data with every other such row.
   const lists = Array.isArray(scopes) && Array.isArray(record.secrets)
   if (!isPrincipalName(tenant) || !isPrincipalName(subject) || !lists) {
@@ -128,6 +128,7 @@ export function keyPrincipal(record: ApiKeyRecord): Principal {
     ...(team === undefined ? undefined : { team }),
     ...(tier === undefined ? undefined : { tier }),
     ...(models === undefined ? undefined : { models }),
+    ...(limits === undefined ? undefined : { limits }),
     ...(expiresAt === undefined ? undefined : { expiresAt }),
   })
   principals.set(record, principal)

@@ -111,7 +111,7 @@ async function answerOf<Value>(from: Remembered<Value>, id: string): Promise<Val
 }
 
 function holderOf(claims: JWTPayload, record: Holder): TokenHolder {
-  const { tenant, team, tier, models } = record
+  const { tenant, team, tier, models, limits } = record
   const claimed = typeof claims['scope'] === 'string' ? claims['scope'].split(' ').filter((scope) => scope !== '') : []
   const principal: Principal = Object.freeze({
     tenant,
@@ -123,6 +123,7 @@ function holderOf(claims: JWTPayload, record: Holder): TokenHolder {
     ...(team === undefined ? undefined : { team }),
     ...(tier === undefined ? undefined : { tier }),
     ...(models === undefined ? undefined : { models }),
+    ...(limits === undefined ? undefined : { limits }),
   })
   return { principal, addresses: 'addresses' in record ? record.addresses : undefined }
 }

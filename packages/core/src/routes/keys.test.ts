@@ -126,7 +126,9 @@ describe('keysRoute', () => {
       tenant: 'acme',
       tier: 'pro',
       models: ['a'],
+      limits: { rpm: 5, month: '9.50' },
     })
+    expect(key['limits']).toEqual({ rpm: 5, month: '9.50' })
     const changed = await ask('operator', 'PATCH', `/v1/keys/${key.id}`, { models: null, scopes: ['chat'] })
     expect(changed.body).toMatchObject({ name: 'x', tier: 'pro', models: null, scopes: ['chat'] })
   })
@@ -193,8 +195,10 @@ describe('keysRoute', () => {
       ['POST', '/v1/keys', { name: 'x', roles: ['root'] }, '*'],
       ['POST', '/v1/keys', { name: 'x', roles: ['viewer'] }, 'usage:read'],
       ['POST', '/v1/keys', { name: 'x', tier: 'enterprise' }, 'admin:all'],
+      ['POST', '/v1/keys', { name: 'x', limits: { rpm: 1e6 } }, 'admin:all'],
       ['PATCH', `/v1/keys/${own.id}`, { scopes: ['admin:all'] }, 'admin:all'],
       ['PATCH', `/v1/keys/${own.id}`, { tier: null }, 'admin:all'],
+      ['PATCH', `/v1/keys/${own.id}`, { limits: null }, 'admin:all'],
       ['POST', `/v1/keys/${strong.id}/rotate`, {}, '*'],
     ] as const
     for (const [method, path, body, scope] of tries) {
@@ -220,6 +224,7 @@ describe('keysRoute', () => {
     ['an address that is none', { name: 'x', allowed_addresses: ['10.0.0.0/8', 'home'] }, 'allowed_addresses[1]'],
     ['a network of everyone', { name: 'x', allowed_addresses: ['0.0.0.0/0'] }, 'allowed_addresses[0]'],
     ['a user that is not named', { name: 'x', owner: { type: 'user' } }, 'owner.id'],
+    ['a limit that is no amount', { name: 'x', limits: { rpm: -1 } }, 'limits.rpm'],
     ['a list', [], 'body'],
   ])('refuses %s and says where', async (_name, body, path) => {
     const { ask } = await start()

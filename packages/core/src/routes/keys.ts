@@ -86,7 +86,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
   const create = async (admin: Administrator, context: RequestContext, req: IncomingMessage) => {
     const asked = parseWith(createApiKey, await adminBody(req))
     const tenant = tenantFor(admin, asked.tenant)
-    if (asked.tier !== undefined) wantOperator(admin)
+    if (asked.tier !== undefined || asked.limits !== undefined) wantOperator(admin)
     const { owner = { type: 'tenant' as const }, roles = [] } = asked
     if (owner.type !== 'tenant' && owner.id === undefined) throw wrong('owner.id', `say which ${owner.type}`)
     if (owner.type === 'tenant' && owner.id !== undefined && owner.id !== tenant) {
@@ -109,6 +109,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
       secrets: [secretOf(store, secret, now())],
       ...(asked.models === undefined ? undefined : { models: asked.models }),
       ...(asked.tier === undefined ? undefined : { tier: asked.tier }),
+      ...(asked.limits === undefined ? undefined : { limits: asked.limits }),
       ...(asked.allowed_addresses === undefined ? undefined : { addresses: asked.allowed_addresses }),
       ...(expiresAt === undefined ? undefined : { expiresAt }),
     }
@@ -119,7 +120,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
   const update = async (admin: Administrator, id: string, context: RequestContext, req: IncomingMessage) => {
     const asked = parseWith(updateApiKey, await adminBody(req))
     const { tenant } = await find(admin, id)
-    if (asked.tier !== undefined) wantOperator(admin)
+    if (asked.tier !== undefined || asked.limits !== undefined) wantOperator(admin)
     await fromStore(wantAllOf(admin, store, tenant, asked.scopes ?? [], asked.roles ?? []), timeoutMs)
     checkAddresses(asked.allowed_addresses ?? undefined)
     const expiresAt = timeOf('expires_at', asked.expires_at ?? undefined, now())
@@ -131,6 +132,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
         ...(asked.roles === undefined ? undefined : { roles: asked.roles }),
         ...(asked.models === undefined ? undefined : { models: asked.models ?? undefined }),
         ...(asked.tier === undefined ? undefined : { tier: asked.tier ?? undefined }),
+        ...(asked.limits === undefined ? undefined : { limits: asked.limits ?? undefined }),
         ...(asked.allowed_addresses === undefined ? undefined : { addresses: asked.allowed_addresses ?? undefined }),
         ...(asked.expires_at === undefined ? undefined : { expiresAt }),
       }
@@ -210,6 +212,7 @@ function keyObject(key: ApiKey, now: number): ApiKeyObject {
     roles: [...key.roles],
     models: key.models === undefined ? null : [...key.models],
     tier: key.tier ?? null,
+    limits: key.limits === undefined ? null : { ...key.limits },
     allowed_addresses: key.addresses === undefined ? null : [...key.addresses],
     status: revokedAt !== undefined ? 'revoked' : isOver(expiresAt) ? 'expired' : 'active',
     created_at: isoTime(key.createdAt),

@@ -39,13 +39,14 @@ export function tenantsRoute(options: TenantsRouteOptions): Handler {
   })
 }
 
-function tenantObject({ id, name, tier, models, disabled, createdAt, updatedAt }: Tenant): TenantObject {
+function tenantObject({ id, name, tier, models, limits, disabled, createdAt, updatedAt }: Tenant): TenantObject {
   return {
     object: 'tenant',
     id,
     name,
     tier: tier ?? null,
     models: models === undefined ? null : [...models],
+    limits: limits === undefined ? null : { ...limits },
     disabled,
     created_at: isoTime(createdAt),
     updated_at: isoTime(updatedAt),

@@ -13,6 +13,8 @@ export interface ApiKeyRecord {
   readonly scopes: readonly string[]
   /** Lists of models: one that is used must be in each of them. */
   readonly models?: ReadonlyArray<readonly string[]>
+  /** Amounts of its own for rules of `limits`, by their name: units, or US dollars for rules of money. */
+  readonly limits?: Readonly<Record<string, number | string>>
   /** Addresses and networks it may be used from. Without it, all. */
   readonly addresses?: readonly string[]
   /** Revoked, or its owner or tenant is disabled. */
@@ -33,6 +35,8 @@ export interface UserRecord {
   readonly tier?: string
   readonly scopes: readonly string[]
   readonly models?: ReadonlyArray<readonly string[]>
+  /** Amounts of its own for rules of `limits`, by their name: units, or US dollars for rules of money. */
+  readonly limits?: Readonly<Record<string, number | string>>
   /** PHC string: `$scrypt$ln=15,r=8,p=3$<salt>$<hash>`. Without it no password is right. */
   readonly passwordHash?: string
   /** Logins, and their tokens, made before this time are over. Milliseconds since the epoch. */

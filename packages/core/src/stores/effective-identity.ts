@@ -24,6 +24,13 @@ function listsOf(...lists: ReadonlyArray<readonly string[] | undefined>) {
   return given.length === 0 ? undefined : { models: given }
 }
 
+/** The narrower wins. */
+function limitsOf(...limits: ReadonlyArray<Readonly<Record<string, number | string>> | undefined>) {
+  return limits.every((each) => each === undefined)
+    ? undefined
+    : { limits: Object.assign({}, ...limits) as Record<string, number | string> }
+}
+
 /** The user as `auth` and logins see them. */
 export function effectiveUser(user: User, { tenant, team, roles }: IdentityFrame): UserRecord {
   const tier = user.tier ?? team?.tier ?? tenant?.tier
@@ -37,6 +44,7 @@ export function effectiveUser(user: User, { tenant, team, roles }: IdentityFrame
     ...(user.team === undefined ? undefined : { team: user.team }),
     ...(tier === undefined ? undefined : { tier }),
     ...listsOf(tenant?.models, team?.models),
+    ...(tenant?.limits === undefined ? undefined : { limits: tenant.limits }),
     ...(user.passwordHash === undefined ? undefined : { passwordHash: user.passwordHash }),
     ...(user.loginsFrom === undefined ? undefined : { loginsFrom: user.loginsFrom }),
     ...(disabled ? { disabled } : undefined),
@@ -69,6 +77,7 @@ export function effectiveKey(key: ApiKey, owner: User | undefined, frame: Identi
     ...(team === undefined ? undefined : { team: team.id }),
     ...(tier === undefined ? undefined : { tier }),
     ...listsOf(key.models, team?.models, tenant?.models),
+    ...limitsOf(tenant?.limits, key.limits),
     ...(key.addresses === undefined ? undefined : { addresses: key.addresses }),
     ...(disabled ? { disabled } : undefined),
     ...(key.expiresAt === undefined ? undefined : { expiresAt: key.expiresAt }),

@@ -15,6 +15,8 @@ export interface Tenant extends Kept {
   readonly tier?: string
   /** Models that anyone in it may use; `*` stands for any text. Without it, all. */
   readonly models?: readonly string[]
+  /** Amounts for rules of `limits`, by their name, of everyone in it who has none of their own. */
+  readonly limits?: Readonly<Record<string, number | string>>
   /** Nobody in it gets in. */
   readonly disabled: boolean
 }
@@ -82,6 +84,8 @@ export interface ApiKey extends Kept {
   readonly roles: readonly string[]
   readonly models?: readonly string[]
   readonly tier?: string
+  /** Amounts of its own for rules of `limits`, by their name. */
+  readonly limits?: Readonly<Record<string, number | string>>
   /** Addresses and networks (`10.0.0.0/8`) it may be used from. Without it, all. */
   readonly addresses?: readonly string[]
   readonly expiresAt?: number

@@ -28,6 +28,7 @@ export interface MemoryDirectoryOptions {
 const name = z.string().refine(isPrincipalName, 'must be 1 to 512 characters, without control characters')
 const scopes = z.array(name)
 const models = z.array(z.array(z.string().min(1))).optional()
+const limits = z.record(z.string(), z.union([z.number(), z.string()])).optional()
 
 const schema = z.strictObject({
   apiKeys: z
@@ -49,6 +50,7 @@ const schema = z.strictObject({
           tier: name.optional(),
           scopes: scopes.default([]),
           models,
+          limits,
           addresses: z.array(z.string()).optional(),
           disabled: z.boolean().optional(),
           expiresAt: z.number().optional(),
@@ -65,6 +67,9 @@ const schema = z.strictObject({
         tier: name.optional(),
         scopes,
         models,
+        limits,
+        userId: name.optional(),
+        loginsFrom: z.number().optional(),
         passwordHash: z.string().refine(isPasswordHash, `must be ${phcShape}`).optional(),
         disabled: z.boolean().optional(),
       }),

@@ -291,7 +291,8 @@ export const identityStoreCases: readonly IdentityStoreCase[] = [
   {
     name: 'tells auth of a key all that follows from tenant, roles and owner',
     run: on(async (store) => {
-      await store.update('tenant', { id: 'acme' }, () => ({ tier: 'pro', models: ['gpt-*'] }), by)
+      const limits = { rpm: 5, month: '20.00' }
+      await store.update('tenant', { id: 'acme' }, () => ({ tier: 'pro', models: ['gpt-*'], limits }), by)
       await store.create('team', { id: 't1', tenant: 'acme', name: 'x', models: ['*'], disabled: false }, by)
       await store.create('role', { id: 'writer', tenant: 'acme', scopes: ['chat', 'admin'] }, by)
       await store.create('role', { id: 'writer', tenant: 'globex', scopes: ['*'] }, by)
@@ -299,11 +300,18 @@ export const identityStoreCases: readonly IdentityStoreCase[] = [
       const owner = { kind: 'user', id: 'u1' } as const
       await store.create(
         'key',
-        newKey(store, 'k1', { owner, scopes: ['usage:read'], roles: ['writer', 'none'], models: ['gpt-4o'] }),
+        newKey(store, 'k1', {
+          owner,
+          scopes: ['usage:read'],
+          roles: ['writer', 'none'],
+          models: ['gpt-4o'],
+          limits: { rpm: 9 },
+        }),
         by,
       )
       const found = (await store.findApiKey('k1')) ?? assert.fail()
-      const { secrets, scopes, models, ...rest } = found
+      const { secrets, scopes, models, limits: own, ...rest } = found
+      assert.deepEqual({ ...own }, { rpm: 9, month: '20.00' })
       assert.deepEqual({ ...rest }, { id: 'k1', tenant: 'acme', team: 't1', subject: 'ada', tier: 'pro' })
       assert.deepEqual([...scopes].sort(), ['chat', 'usage:read'])
       assert.deepEqual(
@@ -313,6 +321,7 @@ export const identityStoreCases: readonly IdentityStoreCase[] = [
       assert.ok(secrets.some(({ digest }) => store.digestsOf('clear k1').includes(digest)))
       const user = (await store.findUser('ada')) ?? assert.fail()
       assert.equal(user.team, 't1')
+      assert.deepEqual({ ...user.limits }, limits)
       assert.equal(user.tier, 'pro')
       assert.equal(await store.findApiKey('none'), undefined)
     }),

@@ -20,6 +20,12 @@ const models = z.array(z.string().min(1).max(256)).max(100)
 const addresses = z.array(z.string().min(1).max(64)).min(1).max(100)
 const name = z.string().trim().min(1).max(256)
 const tier = z.string().min(1).max(128)
+const limits = z
+  .record(
+    z.string().regex(/^[\w.-]{1,64}$/, 'must be the name of a rule'),
+    z.union([z.number().min(0), z.string().regex(/^\d+(\.\d{1,9})?$/, 'must be a decimal, 0 or more')]),
+  )
+  .refine((amounts) => Object.keys(amounts).length <= 50, 'must have 50 rules or less')
 const time = z.iso.datetime({ offset: true, error: 'must be a time as ISO 8601 with its zone: 2027-01-31T00:00:00Z' })
 const tenant = z.string().min(1).max(512)
 const team = z.string().min(1).max(512)
@@ -50,6 +56,7 @@ export const createApiKey = z.strictObject({
   roles: roles.optional(),
   models: models.optional(),
   tier: tier.optional(),
+  limits: limits.optional(),
   allowed_addresses: addresses.optional(),
   expires_at: time.optional(),
   tenant: tenant.optional(),
@@ -61,6 +68,7 @@ export const updateApiKey = z.strictObject({
   roles: roles.optional(),
   models: models.nullable().optional(),
   tier: tier.nullable().optional(),
+  limits: limits.nullable().optional(),
   allowed_addresses: addresses.nullable().optional(),
   expires_at: time.nullable().optional(),
 }) satisfies z.ZodType<UpdateApiKey>
@@ -93,12 +101,14 @@ export const createTenant = z.strictObject({
   name: name.optional(),
   tier: tier.optional(),
   models: models.optional(),
+  limits: limits.optional(),
 }) satisfies z.ZodType<CreateTenant>
 
 export const updateTenant = z.strictObject({
   name: name.optional(),
   tier: tier.nullable().optional(),
   models: models.nullable().optional(),
+  limits: limits.nullable().optional(),
   disabled: z.boolean().optional(),
 }) satisfies z.ZodType<UpdateTenant>
 

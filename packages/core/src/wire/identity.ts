@@ -34,6 +34,8 @@ export interface ApiKeyObject {
   /** `null`: all that the tenant may use. */
   models: string[] | null
   tier: string | null
+  /** Amounts of its own for rules of limits, by their name: units, or US dollars as text. */
+  limits: Record<string, number | string> | null
   /** `null`: from anywhere. */
   allowed_addresses: string[] | null
   status: 'active' | 'expired' | 'revoked'
@@ -62,6 +64,8 @@ export interface CreateApiKey {
   models?: string[] | undefined
   /** Needs `admin:all`. */
   tier?: string | undefined
+  /** Needs `admin:all`. */
+  limits?: Record<string, number | string> | undefined
   allowed_addresses?: string[] | undefined
   expires_at?: string | undefined
   /** Another tenant than the caller's own: needs `admin:all`. */
@@ -75,6 +79,7 @@ export interface UpdateApiKey {
   roles?: string[] | undefined
   models?: string[] | null | undefined
   tier?: string | null | undefined
+  limits?: Record<string, number | string> | null | undefined
   allowed_addresses?: string[] | null | undefined
   expires_at?: string | null | undefined
 }
@@ -138,6 +143,8 @@ export interface TenantObject {
   tier: string | null
   /** `null`: all. */
   models: string[] | null
+  /** Amounts for rules of limits, by their name, of everyone in it who has none of their own. */
+  limits: Record<string, number | string> | null
   disabled: boolean
   created_at: string
   updated_at: string
@@ -151,6 +158,7 @@ export interface CreateTenant {
   name?: string | undefined
   tier?: string | undefined
   models?: string[] | undefined
+  limits?: Record<string, number | string> | undefined
 }
 
 /** `PATCH /v1/tenants/{id}`: needs `admin:all`. `null` takes an optional field away. */
@@ -158,6 +166,7 @@ export interface UpdateTenant {
   name?: string | undefined
   tier?: string | null | undefined
   models?: string[] | null | undefined
+  limits?: Record<string, number | string> | null | undefined
   /** Nobody in it gets in. */
   disabled?: boolean | undefined
 }
