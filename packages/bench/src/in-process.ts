@@ -17,7 +17,9 @@ export interface Pair {
   readonly authorization: (index: number) => string | undefined
 }
 
-/** CPU per request that the app takes more than the bare one, microseconds. */
+/** What the app takes more than the bare one, per request, microseconds: of CPU, or of time with one request at a time. */
+export type Measure = 'cpu' | 'time'
+
 export interface Added {
   readonly median: number
   /** Half of the rounds are between these two. */
@@ -26,12 +28,17 @@ export interface Added {
 }
 
 /** Measures all of them in turns, so that a machine that changes its pace changes all. The first rounds warm up. */
-export async function addedBy(pairs: readonly Pair[], rounds: number, requests: number): Promise<readonly Added[]> {
+export async function addedBy(
+  pairs: readonly Pair[],
+  rounds: number,
+  requests: number,
+  measure: Measure = 'cpu',
+): Promise<readonly Added[]> {
   const differences = pairs.map(() => [] as number[])
   for (let round = -3; round < rounds; round += 1) {
     for (const [index, { app, bare, authorization }] of pairs.entries()) {
-      const without = await timed(bare, authorization, requests)
-      const own = await timed(app, authorization, requests)
+      const without = await timed(bare, authorization, requests, measure)
+      const own = await timed(app, authorization, requests, measure)
       if (round < 0) continue
       differences[index]?.push(own - without)
     }
@@ -88,16 +95,22 @@ function send(app: RequestListener, socket: Duplex, authorization: string | unde
   })
 }
 
-/** CPU per request, microseconds. */
-async function timed(app: RequestListener, authorization: Pair['authorization'], requests: number): Promise<number> {
+async function timed(
+  app: RequestListener,
+  authorization: Pair['authorization'],
+  requests: number,
+  measure: Measure,
+): Promise<number> {
   const socket = nowhere()
   // What the one before has left is not on this one's bill.
   collectGarbage()
   const before = process.cpuUsage()
+  const begun = performance.now()
   for (let index = 0; index < requests; index += 1) {
     const status = await send(app, socket, authorization(index))
     if (status !== 200) throw new Error(`answered ${status}`)
   }
+  if (measure === 'time') return ((performance.now() - begun) * 1000) / requests
   const { user, system } = process.cpuUsage(before)
   return (user + system) / requests
 }
