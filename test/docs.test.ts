@@ -17,6 +17,7 @@ const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md']
 const onThePageOf: Readonly<Record<string, string>> = {
   'stores/parse-users': 'stores/directory',
   'middleware/single-limits': 'middleware/limits',
+  'middleware/limit-metrics': 'middleware/limits',
   'stores/ledger-writer': 'stores/ledger',
   'stores/ledger-sums': 'stores/ledger',
 }

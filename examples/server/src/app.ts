@@ -11,6 +11,7 @@ import { cost } from '@tollgate/core/middleware/cost'
 import { type Drain, drain } from '@tollgate/core/middleware/drain'
 import { errorHandler } from '@tollgate/core/middleware/error-handler'
 import { ledger } from '@tollgate/core/middleware/ledger'
+import { limitMetrics } from '@tollgate/core/middleware/limit-metrics'
 import { type LimitRule, limits } from '@tollgate/core/middleware/limits'
 import { type Logging, logging } from '@tollgate/core/middleware/logging'
 import { metrics } from '@tollgate/core/middleware/metrics'
@@ -125,6 +126,7 @@ export function makeGate(options: GateOptions): Gate {
     store: counts,
     prices,
     trustProxy,
+    onEvent: limitMetrics(measure.registry),
     rules: [requestsByTier(settings), ...((settings.LIMITS ?? []) as LimitRule[])],
   })
 

@@ -137,7 +137,7 @@ export function postgresLedger(options: PostgresLedgerOptions): PostgresLedger {
           throw zoneRefused(error, timeZone)
         })) as ReadonlyArray<Record<string, string | null>>
       // Without groups there is one sum, also of nothing.
-      const groups = rows.filter(({ requests }) => requests !== '0')
+      const groups = rows.filter(({ requests }) => Number(requests) > 0)
       return pageOf(groups, limit, offset, (row): LedgerSum => {
         const number = (name: string) => Number(row[name] ?? 0)
         return {

@@ -121,6 +121,12 @@ export const ledgerCases: readonly LedgerCase[] = [
       },
     ])
   }),
+  ledgerCase('has no sum of nothing', async (ledger) => {
+    for (const by of [[], ['model'] as const]) {
+      assert.deepEqual(plain(await ledger.sums({ ...all, by })), { items: [] })
+      assert.deepEqual(plain(await ledger.sums({ ...all, by, per: 'day' })), { items: [] })
+    }
+  }),
   ledgerCase('counts what has no known price', async (ledger) => {
     const { costNanoUsd: _, ...unpriced } = call()
     await ledger.append([unpriced, call()])
