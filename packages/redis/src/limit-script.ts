@@ -14,6 +14,11 @@ local op, id, own, count = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
 local mostHoles = 64
 
 local function text(number) return string.format('%.17g', number) end
+-- Whole numbers go as they are: Redis sends them as integers.
+local function reply(number)
+  if number % 1 == 0 and number < 9007199254740992 and number > -9007199254740992 then return number end
+  return text(number)
+end
 
 local claims, states = {}, {}
 for i = 1, count do
@@ -52,21 +57,26 @@ for i, claim in ipairs(claims) do
       if type(swept) == 'table' and swept.err then return mixed(i) end
       state.held = redis.call('ZCARD', claim.key)
     else
-      local kept = redis.pcall('HMGET', claim.key, 'k', 'l', 't', 'b', 'n', 'h', 's', 'e', 's2', 'e2', 'l2', 'n2')
+      local kept
+      if claim.kind == 'b' then kept = redis.pcall('HMGET', claim.key, 'k', 'l', 'n', 't', 'b', 'h')
+      else kept = redis.pcall('HMGET', claim.key, 'k', 'l', 'n', 's', 'e', 's2', 'e2', 'l2', 'n2') end
       if kept.err then return mixed(i) end
       if kept[1] and kept[1] ~= claim.kind then return mixed(i) end
       state.exists = kept[1] ~= false
       state.level = tonumber(kept[2] or 0)
-      state.at = tonumber(kept[3] or 0)
-      state.back = tonumber(kept[4] or 0)
-      state.born = kept[5] or '0'
-      state.holes = kept[6] or ''
-      state.startsAt = tonumber(kept[7] or 0)
-      state.endsAt = tonumber(kept[8] or 0)
-      if kept[9] then
-        state.other = { startsAt = tonumber(kept[9]), endsAt = tonumber(kept[10]), spent = tonumber(kept[11]), born = kept[12] }
+      state.born = kept[3] or '0'
+      if claim.kind == 'b' then
+        state.at = tonumber(kept[4] or 0)
+        state.back = tonumber(kept[5] or 0)
+        state.holes = kept[6] or ''
+      else
+        state.startsAt = tonumber(kept[4] or 0)
+        state.endsAt = tonumber(kept[5] or 0)
+        if kept[6] then
+          state.other = { startsAt = tonumber(kept[6]), endsAt = tonumber(kept[7]), spent = tonumber(kept[8]), born = kept[9] }
+        end
+        if state.exists then sweep(claim, state) end
       end
-      if claim.kind == 'w' and state.exists then sweep(claim, state) end
     end
     states[claim.key] = state
   end
@@ -135,8 +145,8 @@ local function refund(claim, state, units, born, position)
     if #kept > mostHoles then table.remove(kept, 1) end
     state.level = level - back
     state.at = math.max(now, state.at)
-    state.wholeMs = state.level * claim.a / claim.limit
-  end
+  elseif passed == 0 then return end
+  state.wholeMs = levelOf(claim, state) * claim.a / claim.limit
   keepHoles(state, kept)
   state.dirty = true
 end
@@ -337,8 +347,8 @@ for i, claim in ipairs(claims) do
   end
   local at = 2 + (i - 1) * 6
   out[at + 1] = claim.fits and 1 or 0
-  out[at + 2], out[at + 3], out[at + 4] = text(x), text(y), text(z)
-  out[at + 5], out[at + 6] = text(claim.first or -1), text(claim.second or 0)
+  out[at + 2], out[at + 3], out[at + 4] = reply(x), reply(y), reply(z)
+  out[at + 5], out[at + 6] = reply(claim.first or -1), reply(claim.second or 0)
 end
 return out
 `

@@ -114,10 +114,19 @@ export function addRateLimitFields(
   policy: RateLimitPolicy,
   state: LimitState,
 ): Readonly<Record<string, string>> {
+  return addRateLimitReports(res, styles, [{ policy, state }])
+}
+
+/** The same for several rules at once. */
+export function addRateLimitReports(
+  res: ServerResponse,
+  styles: readonly RateLimitFieldStyle[],
+  added: readonly LimitReport[],
+): Readonly<Record<string, string>> {
   const carrier = res as Carrier
   const known = carrier[reportsKey]
-  const report = { policy, state }
-  const reports = known === undefined ? [report] : [...known.filter((each) => each.policy.name !== policy.name), report]
+  const isNew = ({ policy }: LimitReport) => !added.some((each) => each.policy.name === policy.name)
+  const reports = known === undefined ? [...added] : [...known.filter(isNew), ...added]
   carrier[reportsKey] = reports
   const fields = rateLimitFields(styles, reports)
   if (!res.headersSent) for (const name in fields) res.setHeader(name, fields[name] as string)

@@ -116,6 +116,16 @@ export interface CompiledRule {
   policy(claim: Claim): RateLimitPolicy | undefined
 }
 
+/** What a claim has of whoever calls; all of it, where nothing else is needed. */
+interface Base {
+  readonly rule: string
+  readonly key: string
+  readonly partition: string
+  readonly limit: number
+  readonly shadow?: boolean
+  readonly whole?: Claim
+}
+
 const units: Readonly<Record<Exclude<LimitMeasure, 'money'>, string>> = {
   requests: 'requests',
   tokens: 'tokens',
@@ -130,8 +140,22 @@ export function compileRule(rule: z.output<typeof limitRule>): CompiledRule {
   const pers = typeof rule.per === 'function' ? [] : [rule.per].flat()
   const windowOf = calendar === undefined ? undefined : calendarWindows(calendar, rule.timeZone ?? 'UTC')
   const policies = new Map<string, RateLimitPolicy>()
+  const amounts = new Map<LimitAmount, number>()
+  /** What follows from the principal alone is made once for each: those of `auth` are the same object as long as nothing has changed. */
+  const known = new WeakMap<Principal, Base | 'none'>()
+  const isOfPrincipal =
+    typeof rule.per !== 'function' &&
+    typeof rule.limit !== 'function' &&
+    !pers.some((each) => each === 'model' || each === 'address')
 
   const unitsOf = (given: LimitAmount): number => {
+    const before = amounts.get(given)
+    if (before !== undefined) return before
+    const read = readUnits(given)
+    if (amounts.size < 100) amounts.set(given, read)
+    return read
+  }
+  const readUnits = (given: LimitAmount): number => {
     if (measure === 'money') return parseUsd(given)
     const number = Number(given)
     if (number >= 0 && number <= Number.MAX_SAFE_INTEGER) return number
@@ -139,8 +163,8 @@ export function compileRule(rule: z.output<typeof limitRule>): CompiledRule {
   }
   const limitOf = (subject: LimitSubject): number | undefined => {
     const { principal } = subject
-    const own = principal?.limits?.[name]
-    if (own !== undefined) return unitsOf(own)
+    const own = principal?.limits
+    if (own !== undefined && Object.hasOwn(own, name)) return unitsOf(own[name] as LimitAmount)
     const { limit } = rule
     if (typeof limit === 'function') {
       const given = limit(subject)
@@ -181,6 +205,30 @@ export function compileRule(rule: z.output<typeof limitRule>): CompiledRule {
     return { key: parts.join('&'), partition }
   }
 
+  const makeBase = (subject: LimitSubject, address: () => string): Base | undefined => {
+    const limit = limitOf(subject)
+    const holder = limit === undefined ? undefined : holderOf(subject, address)
+    if (limit === undefined || holder === undefined) return undefined
+    const { partition } = holder
+    const key = `${part(partition)}|${name}|${holder.key}`
+    const base = { rule: name, key, partition, limit, ...(shadow ? { shadow } : undefined) }
+    if (measure === 'concurrency') return { ...base, whole: { ...base, kind: 'lease', leaseMs } }
+    if (measure !== 'requests' || windowOf !== undefined) return base
+    return { ...base, whole: { ...base, kind: 'bucket', windowMs, burst: rule.burst ?? limit, cost: 1 } }
+  }
+  const baseOf = (subject: LimitSubject, address: () => string): Base | undefined => {
+    const { principal } = subject
+    if (!isOfPrincipal || principal === undefined) return makeBase(subject, address)
+    const before = known.get(principal)
+    if (before !== undefined) return before === 'none' ? undefined : before
+    const made = makeBase(subject, address)
+    known.set(principal, made ?? 'none')
+    return made
+  }
+  let last:
+    | { readonly limit: number; readonly length: number | undefined; readonly policy: RateLimitPolicy }
+    | undefined
+
   return {
     name,
     measure,
@@ -190,40 +238,32 @@ export function compileRule(rule: z.output<typeof limitRule>): CompiledRule {
     thresholds,
     calendar,
     claim(subject, cost, address, now) {
-      const limit = limitOf(subject)
-      const holder = limit === undefined ? undefined : holderOf(subject, address)
-      if (limit === undefined || holder === undefined) return undefined
-      const { partition } = holder
-      const base = {
-        rule: name,
-        key: `${part(partition)}|${name}|${holder.key}`,
-        partition,
-        limit,
-        ...(shadow ? { shadow } : undefined),
-      }
-      if (measure === 'concurrency') return { ...base, kind: 'lease', leaseMs }
+      const base = baseOf(subject, address)
+      if (base === undefined) return undefined
+      if (base.whole !== undefined) return base.whole
+      const { whole: _, ...common } = base
       if (windowOf === undefined) {
-        const { burst = limit } = rule
+        const { burst = common.limit } = rule
         // One that asks for more than there can ever be at once passes when there is all, and is paid for after.
-        const most = measure === 'requests' || measure === 'money' ? cost : Math.min(cost, burst)
-        return { ...base, kind: 'bucket', windowMs, burst, cost: most }
+        return { ...common, kind: 'bucket', windowMs, burst, cost: measure === 'money' ? cost : Math.min(cost, burst) }
       }
       const { startsAt, endsAt }: CalendarWindow = windowOf(now)
       const held = measure === 'requests' ? undefined : { holdMs: leaseMs }
-      return { ...base, kind: 'window', startsAt, endsAt, cost, ...held }
+      return { ...common, kind: 'window', startsAt, endsAt, cost, ...held }
     },
     policy(claim) {
       if (measure === 'money') return undefined
       const { limit } = claim
       const burst = claim.kind === 'bucket' ? claim.burst : undefined
-      const known = policies.get(`${limit}/${burst}`)
-      if (known !== undefined) return known
       const length =
         claim.kind === 'bucket' ? windowMs : claim.kind === 'window' ? claim.endsAt - claim.startsAt : undefined
-      const policy = rateLimitPolicy({ name, limit, unit: units[measure], windowMs: length, burst })
+      if (last?.limit === limit && last.length === length) return last.policy
+      const key = `${limit}/${length}`
+      const kept = policies.get(key) ?? rateLimitPolicy({ name, limit, unit: units[measure], windowMs: length, burst })
       // As many as there are tiers; a function that gives many limits shall not fill the memory.
-      if (policies.size < 100) policies.set(`${limit}/${burst}`, policy)
-      return policy
+      if (policies.size < 100) policies.set(key, kept)
+      last = { limit, length, policy: kept }
+      return kept
     },
   }
 }

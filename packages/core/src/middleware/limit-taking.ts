@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { LRUCache } from 'lru-cache'
 import { isTollgateError, TollgateError } from '../errors.js'
-import { addRateLimitFields, type RateLimitFieldStyle } from '../http/rate-limit-fields.js'
+import { addRateLimitReports, type LimitReport, type RateLimitFieldStyle } from '../http/rate-limit-fields.js'
 import type { Principal } from '../principal.js'
 import { answerWithin } from '../stores/answer-within.js'
 import { isPromise } from '../stores/awaitable.js'
@@ -70,14 +70,15 @@ export function limitTaking({ store, storeTimeoutMs, instances, styles, onEvent 
   })
 
   const report = (res: ServerResponse, entries: readonly Entry[], states: readonly ClaimState[]) => {
-    let fields: Readonly<Record<string, string>> = {}
-    entries.forEach(({ rule, claim }, index) => {
+    if (styles.length === 0) return {}
+    const reports: LimitReport[] = []
+    for (let index = 0; index < entries.length; index += 1) {
+      const { rule, claim } = entries[index] as Entry
       const policy = rule.shadow ? undefined : rule.policy(claim)
       const state = states[index]
-      if (policy === undefined || state === undefined || styles.length === 0) return
-      fields = addRateLimitFields(res, styles, policy, state)
-    })
-    return fields
+      if (policy !== undefined && state !== undefined) reports.push({ policy, state })
+    }
+    return reports.length === 0 ? {} : addRateLimitReports(res, styles, reports)
   }
 
   /** Tells the thresholds that a charge has passed: of all processes that charge, one sees each. */
@@ -94,6 +95,10 @@ export function limitTaking({ store, storeTimeoutMs, instances, styles, onEvent 
 
   /** Acts on a verdict: throws if it refuses. */
   const decide = (subject: LimitSubject, res: ServerResponse, entries: readonly Entry[], verdict: Verdict): void => {
+    if (verdict.allowed && !entries.some(({ rule }) => rule.shadow || rule.calendar !== undefined)) {
+      report(res, entries, verdict.states)
+      return
+    }
     const refused: Refused[] = []
     entries.forEach(({ rule, claim }, index) => {
       const state = verdict.states[index] as ClaimState

@@ -464,6 +464,12 @@ describe('a store that fails', () => {
   })
 })
 
+it('takes a rule of any name, and limits of a principal that has nothing of it', async () => {
+  const { ask } = await start([{ name: 'constructor', measure: 'requests', limit: 1 }])
+  expect((await ask({ who: 'vip' })).status).toBe(200)
+  expect((await ask({ who: 'vip' })).status).toBe(429)
+})
+
 describe('the factory', () => {
   const rule = { name: 'r', measure: 'requests', limit: 1 }
   it.each([

@@ -149,6 +149,8 @@ export function limits(options: LimitsOptions): Limits {
   const taking = limitTaking({ store, storeTimeoutMs, instances, styles, onEvent })
   const learned = learnedOutput(settings.defaultOutputTokens)
   const running = runningRequests(Math.min(20_000, ...settings.rules.map(({ leaseMs }) => leaseMs / 3)))
+  const asksAgain = rules.some(({ perModel }) => perModel)
+  const hasPlaces = rules.some(({ measure }) => measure === 'concurrency')
   const wantsEstimate = rules.some(({ measure }) => measure !== 'requests' && measure !== 'concurrency')
 
   const addressOf = (req: IncomingMessage) => {
@@ -178,10 +180,13 @@ export function limits(options: LimitsOptions): Limits {
     cost: (rule: CompiledRule) => number,
   ): Entry[] => {
     const time = now()
-    return rules.filter(wanted).flatMap((rule) => {
+    const entries: Entry[] = []
+    for (const rule of rules) {
+      if (!wanted(rule)) continue
       const claim = rule.claim(subject, cost(rule), address, time)
-      return claim === undefined ? [] : [{ rule, claim }]
-    })
+      if (claim !== undefined) entries.push({ rule, claim })
+    }
+    return entries
   }
 
   const estimateOf = async (req: IncomingMessage, context: RequestContext): Promise<LimitEstimate | undefined> => {
@@ -249,6 +254,17 @@ export function limits(options: LimitsOptions): Limits {
       for (const part of parts) giveBack(part, subject)
       return
     }
+    const [only] = parts
+    if (only !== undefined && parts.length === 1) {
+      // What is counted in requests was charged at the arrival, and nothing of it changes.
+      if (only.entries.every(({ rule }) => rule.measure === 'requests')) return
+      settle(
+        only,
+        only.entries.map(({ rule, claim }) => usedOf(rule, unitsOf(claim))),
+        subject,
+      )
+      return
+    }
     const left = new Map<string, number>()
     for (const { name } of rules) {
       const claims = parts.flatMap(({ entries }) => entries).filter(({ rule }) => rule.name === name)
@@ -305,8 +321,9 @@ export function limits(options: LimitsOptions): Limits {
           dispatched: undefined,
           refused: false,
         }
+        if (!wantsEstimate && !asksAgain && !hasPlaces) return
+        if (wantsEstimate || asksAgain) onDispatch(context, (_context, target) => dispatch(run, target, address, res))
         running.add(run)
-        onDispatch(context, (_context, target) => dispatch(run, target, address, res))
         onEnd(req, res, (end) => finish(run, end))
       }
       const taken = taking.take(subject, res, entries)
