@@ -26,6 +26,7 @@ const nouns = [
   'scopes',
   'model-lists',
   'calendar-window',
+  'marked-up-prices',
 ] as const
 
 /**

@@ -4,9 +4,10 @@ import type { RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { onDispatch, onUsage } from '../http/record-usage.js'
 import { costNanoUsd, formatUsd, parseUsd } from '../money.js'
-import { checkedOptions, objectOption } from '../options.js'
+import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { priceOverrides } from '../price-overrides.js'
 import { type PriceOverrides, type PriceTable, priceTable } from '../price-table.js'
+import type { Principal } from '../principal.js'
 import type { Target } from '../target.js'
 
 /**
@@ -20,6 +21,8 @@ export interface CostOptions {
   readonly prices?: PriceTable | undefined
   /** Prices of your own, on top of the list. Not together with `prices`. */
   readonly overrides?: PriceOverrides | undefined
+  /** Prices of whoever calls, instead of `prices`: a tenant's own, or `markedUp(prices, 20)`. `undefined`: those of `prices`. */
+  readonly pricesOf?: ((principal: Principal | undefined) => PriceTable | undefined) | undefined
   /** Default `'reject'`. */
   readonly unknownPrice?: UnknownPrice | undefined
   /** Tell the caller in `X-Tollgate-Cost-Usd`, where the cost is known before the headers go out. Default true. */
@@ -29,6 +32,7 @@ export interface CostOptions {
 const costOptions = z.strictObject({
   prices: objectOption<PriceTable>('a PriceTable, for example priceTable()', 'price').optional(),
   overrides: priceOverrides.optional(),
+  pricesOf: functionOption<NonNullable<CostOptions['pricesOf']>>().optional(),
   unknownPrice: z
     .union([z.enum(['reject', 'allow']), z.strictObject({ flatUsd: z.union([z.string(), z.number()]) })])
     .default('reject'),
@@ -42,7 +46,7 @@ const mostWarnings = 1_000
  * Turns recorded usage into money at once: a route can put `context.costNanoUsd` into its answer. Refuses a call to a model without a
  * price before it goes out. An answer from the cache costs 0.
  *
- * Reads `usage`, `target`, `cache`, `log`; writes `costNanoUsd` (whole nano-USD).
+ * Reads `principal`, `usage`, `target`, `cache`, `log`; writes `costNanoUsd` (whole nano-USD).
  *
  * @throws TollgateError `price_unknown` where a target is about to be dispatched; `config_invalid` for wrong options
  * @example
@@ -53,8 +57,9 @@ export function cost(options: CostOptions = {}): Handler {
   if (checked.prices !== undefined && checked.overrides !== undefined) {
     throw configInvalid('cost: give prices or overrides, not both; priceTable({ overrides }) takes them together.')
   }
-  const { unknownPrice, headers } = checked
-  const prices = checked.prices ?? priceTable({ overrides: checked.overrides })
+  const { unknownPrice, headers, pricesOf } = checked
+  const shared = checked.prices ?? priceTable({ overrides: checked.overrides })
+  const tableOf = (context: RequestContext) => pricesOf?.(context.principal) ?? shared
   const flatNanoUsd = typeof unknownPrice === 'object' ? parseUsd(unknownPrice.flatUsd) : undefined
   const warned = new Set<string>()
 
@@ -70,7 +75,7 @@ export function cost(options: CostOptions = {}): Handler {
   }
 
   const refuseUnpriced = (context: RequestContext, target: Target) => {
-    if (prices.price(target) !== undefined) return
+    if (tableOf(context).price(target) !== undefined) return
     if (unknownPrice === 'reject') {
       throw new TollgateError(
         'price_unknown',
@@ -101,6 +106,7 @@ export function cost(options: CostOptions = {}): Handler {
     const named =
       target.provider === '' && dispatched !== undefined ? { ...target, provider: dispatched.provider } : target
     // The model that answered is priced; where the list does not know its dated name, the one that was asked for.
+    const prices = tableOf(context)
     const price =
       prices.price(named, usage) ??
       (dispatched?.provider === named.provider ? prices.price(dispatched, usage) : undefined)

@@ -5,6 +5,7 @@ import { contextOf } from '../http/context.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { dispatching, recordUsage } from '../http/record-usage.js'
 import { sendJson } from '../http/respond.js'
+import { markedUp } from '../marked-up-prices.js'
 import { priceTable } from '../price-table.js'
 import type { Principal } from '../principal.js'
 import type { LimitStore } from '../stores/limit-store.js'
@@ -490,4 +491,39 @@ describe('the factory', () => {
   it('wants prices for money', () => {
     expect(() => limits({ rules: [{ name: 'r', measure: 'money', limit: 1 }] })).toThrow(/prices/)
   })
+})
+
+it('reserves and spends at the prices of whoever calls', async () => {
+  const dear = markedUp(prices, 100)
+  const pricesOf = (principal: Principal | undefined) => (principal?.tenant === 'globex' ? dear : undefined)
+  const rule: LimitRule = { name: 'day', measure: 'money', per: 'tenant', limit: '0.01', calendar: 'day' }
+  const limiter = limits({ rules: [rule], prices, pricesOf })
+  onTestFinished(() => limiter.close())
+  const { url } = await host.start(
+    as,
+    [
+      '/standing',
+      endpoint('standing', async (context, req, res) => sendJson(res, 200, await limiter.standing(req, context))),
+    ],
+    limiter,
+    cost({ prices, pricesOf }),
+    model,
+  )
+  const spent = async (who: string) => {
+    const headers = { 'x-as': who, 'x-model': 'small', 'x-usage': '0/100' }
+    const { headers: answered } = await fetch(url, { method: 'POST', headers })
+    await expect
+      .poll(async () => {
+        const [standing] = (await (await fetch(`${url}/standing`, { headers })).json()) as Array<{
+          used: number
+          held: number
+        }>
+        return standing?.held
+      })
+      .toBe(0)
+    const [standing] = (await (await fetch(`${url}/standing`, { headers })).json()) as Array<{ used: number }>
+    return [standing?.used, answered.get('x-tollgate-cost-usd')]
+  }
+  expect(await spent('ada')).toEqual([200_000, '0.0002'])
+  expect(await spent('eve')).toEqual([400_000, '0.0004'])
 })

@@ -56,6 +56,8 @@ export interface LimitsOptions {
   readonly store?: LimitStore
   /** Needed for rules of money: what models cost. */
   readonly prices?: PriceTable
+  /** Prices of whoever calls, instead of `prices`: a tenant's own, or `markedUp(prices, 20)`. `undefined`: those of `prices`. */
+  readonly pricesOf?: (principal: Principal | undefined) => PriceTable | undefined
   /** How much a request will use, where the default (JSON bodies of OpenAI and Anthropic) cannot tell. */
   readonly estimate?: (
     req: IncomingMessage,
@@ -105,6 +107,7 @@ const schema = z.strictObject({
     .refine((rules) => new Set(rules.map(({ name }) => name)).size === rules.length, 'must have names of their own'),
   store: objectOption<LimitStore>('a LimitStore, for example memoryLimitStore()', 'take', 'settle', 'renew').optional(),
   prices: objectOption<PriceTable>('a PriceTable, for example priceTable()', 'price').optional(),
+  pricesOf: functionOption<NonNullable<LimitsOptions['pricesOf']>>().optional(),
   estimate: functionOption<NonNullable<LimitsOptions['estimate']>>().optional(),
   countTokens: functionOption<NonNullable<LimitsOptions['countTokens']>>().optional(),
   defaultOutputTokens: z.int().min(0).default(1_024),
@@ -138,7 +141,8 @@ const schema = z.strictObject({
  */
 export function limits(options: LimitsOptions): Limits {
   const settings = checkedOptions('limits', schema, options)
-  const { prices, countTokens, skip, storeTimeoutMs, now, onEvent, instances } = settings
+  const { prices, pricesOf, countTokens, skip, storeTimeoutMs, now, onEvent, instances } = settings
+  const tableOf = (principal: Principal | undefined) => pricesOf?.(principal) ?? prices
   checkTrustProxy(settings.trustProxy)
   const rules = settings.rules.map(compileRule)
   if (prices === undefined && rules.some(({ measure }) => measure === 'money')) {
@@ -169,7 +173,7 @@ export function limits(options: LimitsOptions): Limits {
     const outputTokens = of.maxOutputTokens ?? learned.expect(callerOf(principal), target?.model ?? model)
     const usage = { inputTokens, outputTokens, estimated: true }
     if (rule.measure !== 'money') return tokensOf(rule.measure, usage)
-    const price = prices?.price(target ?? { provider: '', model }, usage)
+    const price = tableOf(principal)?.price(target ?? { provider: '', model }, usage)
     return price === undefined ? 0 : costNanoUsd(usage, price)
   }
 
@@ -244,7 +248,7 @@ export function limits(options: LimitsOptions): Limits {
       if (rule.measure === 'concurrency' || isCached) return 0
       if (rule.measure === 'money') {
         if (context.costNanoUsd !== undefined) return context.costNanoUsd
-        const price = usage === undefined || target === undefined ? undefined : prices?.price(target, usage)
+        const price = usage === undefined || target === undefined ? undefined : tableOf(principal)?.price(target, usage)
         if (usage !== undefined && price !== undefined) return costNanoUsd(usage, price)
       } else if (usage !== undefined) return tokensOf(rule.measure, usage)
       return usage === undefined && (failed || dispatched === undefined) ? 0 : reserved

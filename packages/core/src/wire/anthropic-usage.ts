@@ -1,0 +1,33 @@
+import type { Usage } from '../usage.js'
+
+/** Anthropic's `usage` of a message. `input_tokens` has neither what was read from the cache nor what was written to it: all three together are the input. */
+export interface AnthropicUsage {
+  input_tokens: number
+  output_tokens: number
+  cache_creation_input_tokens?: number | null
+  cache_read_input_tokens?: number | null
+}
+
+/**
+ * Anthropic's counts as disjoint buckets. In a stream the `usage` of `message_delta` is cumulative: take the last one, with the input of `message_start`. `undefined` if the counts are not whole numbers ≥ 0.
+ *
+ * @example recordUsage(req, { provider: 'anthropic', model: message.model, usage: usageFromAnthropic(message.usage) })
+ */
+export function usageFromAnthropic(usage: AnthropicUsage | null | undefined): Usage | undefined {
+  if (usage === null || usage === undefined || typeof usage !== 'object') return undefined
+  const { input_tokens: inputTokens, output_tokens: outputTokens } = usage
+  const cacheReadTokens = usage.cache_read_input_tokens ?? 0
+  const cacheWriteTokens = usage.cache_creation_input_tokens ?? 0
+  if (![inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens].every(isCount)) return undefined
+  return {
+    inputTokens,
+    outputTokens,
+    ...(cacheReadTokens > 0 ? { cacheReadTokens } : {}),
+    ...(cacheWriteTokens > 0 ? { cacheWriteTokens } : {}),
+    estimated: false,
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
