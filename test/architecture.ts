@@ -27,6 +27,7 @@ const nouns = [
   'model-lists',
   'calendar-window',
   'marked-up-prices',
+  'webhook-sender',
 ] as const
 
 /**

@@ -18,6 +18,7 @@ const onThePageOf: Readonly<Record<string, string>> = {
   'stores/parse-users': 'stores/directory',
   'middleware/single-limits': 'middleware/limits',
   'middleware/limit-metrics': 'middleware/limits',
+  'middleware/limit-webhooks': 'middleware/limits',
   'stores/ledger-writer': 'stores/ledger',
   'stores/ledger-sums': 'stores/ledger',
 }

@@ -12,6 +12,7 @@ import { type Drain, drain } from '@tollgate/core/middleware/drain'
 import { errorHandler } from '@tollgate/core/middleware/error-handler'
 import { ledger } from '@tollgate/core/middleware/ledger'
 import { limitMetrics } from '@tollgate/core/middleware/limit-metrics'
+import { limitWebhooks } from '@tollgate/core/middleware/limit-webhooks'
 import { type LimitRule, limits } from '@tollgate/core/middleware/limits'
 import { type Logging, logging } from '@tollgate/core/middleware/logging'
 import { metrics } from '@tollgate/core/middleware/metrics'
@@ -43,6 +44,7 @@ import { memoryCacheStore } from '@tollgate/core/stores/memory-cache-store'
 import { memoryDirectory } from '@tollgate/core/stores/memory-directory'
 import { memoryLimitStore } from '@tollgate/core/stores/memory-limit-store'
 import { parseUsers } from '@tollgate/core/stores/parse-users'
+import { webhookSender } from '@tollgate/core/webhook-sender'
 import compression from 'compression'
 import cors from 'cors'
 import express, { type Express } from 'express'
@@ -122,11 +124,17 @@ export function makeGate(options: GateOptions): Gate {
   const measure = metrics({ routes })
   const answers = memoryCacheStore({ maxBytes: settings.CACHE_MAX_BYTES })
   const trustProxy = settings.TRUST_PROXY ?? (false as const)
+  const { WEBHOOK_URL: url, WEBHOOK_SECRET: secrets } = settings
+  const count = limitMetrics(measure.registry)
+  const notify = url === undefined || secrets === undefined ? undefined : limitWebhooks(webhookSender({ url, secrets }))
   const limiter = limits({
     store: counts,
     prices,
     trustProxy,
-    onEvent: limitMetrics(measure.registry),
+    onEvent: (event) => {
+      count(event)
+      notify?.(event)
+    },
     rules: [requestsByTier(settings), ...((settings.LIMITS ?? []) as LimitRule[])],
   })
 

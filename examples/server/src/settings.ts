@@ -80,6 +80,8 @@ const environment = z.object({
     .refine((value) => /^rediss?:\/\//.test(value) && URL.canParse(value), 'must be a URL redis://… or rediss://…')
     .optional(),
   LIMITS: json.optional(),
+  WEBHOOK_URL: safeUrl.optional(),
+  WEBHOOK_SECRET: list.optional(),
   PUBLIC_URL: safeUrl.refine((value) => !/[?#]/.test(value), 'must have no query and no fragment').optional(),
   PASSWORD_GRANT: yesOrNo.default(false),
   OIDC_ISSUERS: list.pipe(z.array(safeUrl)).optional(),
@@ -163,6 +165,12 @@ export function readSettings(
       name: 'IDENTITY_SECRET',
       message:
         'is needed with DATABASE_URL, the same for all servers: node -p "crypto.randomBytes(32).toString(\'base64url\')"',
+    })
+  }
+  if (given['WEBHOOK_URL'] !== undefined && given['WEBHOOK_SECRET'] === undefined) {
+    mistakes.push({
+      name: 'WEBHOOK_SECRET',
+      message: "is needed with WEBHOOK_URL: node -p \"'whsec_' + crypto.randomBytes(32).toString('base64')\"",
     })
   }
   const hasUsers = given['USERS'] !== undefined || given['USERS_FILE'] !== undefined
