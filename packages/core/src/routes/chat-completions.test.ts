@@ -246,6 +246,35 @@ describe('with the official SDK', () => {
     expect(upstream.calls).toHaveLength(2)
   })
 
+  it.each([true, false])(
+    'lets a call whose caller leaves come to its end if told so, and bills what the upstream says (stream: %j)',
+    async (stream) => {
+      const text = 'word '.repeat(30)
+      const { upstream, service, nextEnd, observe } = await gate({ slow: { text, delayMs: 10 } })
+      const { url } = await listen(
+        listener(observe, chatCompletions({ service, onDisconnect: 'drain' }), errorHandler({ log: quiet })),
+      )
+      const ended = nextEnd()
+      const call = upstream.next()
+      const leaving = new AbortController()
+      const response = post(url, { model: 'slow', messages, stream }, { signal: leaving.signal })
+      await call
+      if (stream) {
+        const reader = (await response).body?.getReader()
+        await reader?.read()
+      }
+      leaving.abort()
+      await response.catch(() => {})
+      const { usage } = await ended
+      const wanted = usageOf({ messages }, { text })
+      expect(usage).toMatchObject({ estimated: false })
+      expect([promptTokens(usage as Usage), completionTokens(usage as Usage)]).toEqual([
+        wanted.prompt_tokens,
+        wanted.completion_tokens,
+      ])
+    },
+  )
+
   it('lets a caller who leaves mid-stream stop the upstream, and bills what came', async () => {
     const { client, upstream, nextEnd } = await start({ 'gpt-test': { stallAfter: 4 } })
     const ended = nextEnd()

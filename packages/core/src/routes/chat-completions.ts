@@ -10,7 +10,14 @@ import type { InferenceService } from '../inference/service.js'
 import { checkedOptions } from '../options.js'
 import { type ChatRequest, chatRequest } from '../wire/openai-chat.js'
 import { parseWith } from '../wire/parse.js'
-import { type AnsweredStream, bodyOptionsSchema, invoke, invokeStream, serviceSchema } from './invoke.js'
+import {
+  type AnsweredStream,
+  bodyOptionsSchema,
+  invoke,
+  invokeStream,
+  type OnDisconnect,
+  serviceSchema,
+} from './invoke.js'
 import { chatChunks, chatResponse, toGenerateInput } from './openai-chat-shapes.js'
 
 export interface ChatCompletionsOptions {
@@ -18,6 +25,8 @@ export interface ChatCompletionsOptions {
   readonly body?: BodyOptions
   /** A comment is sent after this much silence in a stream, in milliseconds; 0: never. Default 15,000. */
   readonly heartbeatMs?: number
+  /** What becomes of a call whose caller leaves. Default `abort`: it is stopped, and what it used is estimated. `drain`: it comes to its end, and is billed by what the provider says. */
+  readonly onDisconnect?: OnDisconnect
 }
 
 const onlyPost = allowedMethods('POST')
@@ -26,6 +35,7 @@ const optionsSchema = z.strictObject({
   service: serviceSchema,
   body: bodyOptionsSchema.optional(),
   heartbeatMs: z.int().min(0).optional(),
+  onDisconnect: z.enum(['abort', 'drain']).optional(),
 })
 
 const done = 'data: [DONE]\n\n'
@@ -42,7 +52,7 @@ const done = 'data: [DONE]\n\n'
  */
 export function chatCompletions(options: ChatCompletionsOptions): Handler {
   checkedOptions('chatCompletions', optionsSchema, options)
-  const { service, body: bodyOptions, heartbeatMs } = options
+  const { service, body: bodyOptions, heartbeatMs, onDisconnect = 'abort' } = options
   return endpoint('chatCompletions', async (context, req, res) => {
     context.route ??= '/v1/chat/completions'
     context.dialect ??= 'openai'
@@ -51,12 +61,20 @@ export function chatCompletions(options: ChatCompletionsOptions): Handler {
     const body = parseWith(chatRequest, raw)
     const input = toGenerateInput(body, raw as Readonly<Record<string, unknown>>)
     if (body.stream === true) {
-      await invokeStream(context, req, res, service, 'generate', body.model, input, (answered) =>
-        sendStream(res, body, context.id, answered, heartbeatMs),
+      await invokeStream(
+        context,
+        req,
+        res,
+        service,
+        'generate',
+        body.model,
+        input,
+        (answered) => sendStream(res, body, context.id, answered, heartbeatMs, onDisconnect),
+        onDisconnect,
       )
       return
     }
-    const { result, target } = await invoke(context, req, res, service, 'generate', body.model, input)
+    const { result, target } = await invoke(context, req, res, service, 'generate', body.model, input, onDisconnect)
     const { native } = result.output
     if (native !== undefined) sendBytes(res, 200, native.bytes, 'application/json; charset=utf-8')
     else sendJson(res, 200, chatResponse(context.id, target.model, result))
@@ -69,6 +87,7 @@ async function sendStream(
   requestId: string,
   { target, parts }: AnsweredStream<'generate'>,
   heartbeatMs: number | undefined,
+  onDisconnect: OnDisconnect,
 ): Promise<void> {
   const events = openEventStream(res, heartbeatMs === undefined ? {} : { heartbeatMs })
   const chunks = chatChunks(requestId, target.model, body.stream_options?.include_usage === true)
@@ -77,10 +96,13 @@ async function sendStream(
     if (part.type === 'native') native = true
     // The upstream's own bytes hold their own end.
     else if (native) continue
+    // Nobody reads any more; the rest is for the bill.
+    if (onDisconnect === 'drain' && !events.isOpen()) continue
     const bytes = part.type === 'native' ? part.bytes : chunks(part)
     const drained = bytes.length === 0 ? undefined : events.send(bytes)
     if (drained !== undefined) await drained
-    if (!events.isOpen()) throw new TollgateError('client_closed', 'The caller left before the answer was complete.')
+    if (onDisconnect === 'abort' && !events.isOpen())
+      throw new TollgateError('client_closed', 'The caller left before the answer was complete.')
   }
   events.end(done)
 }

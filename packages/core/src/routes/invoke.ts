@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
-import { TollgateError } from '../errors.js'
+import { isTollgateError, TollgateError } from '../errors.js'
 import type { RequestContext } from '../http/context.js'
 import { holdEnd } from '../http/observe.js'
 import { dispatching, recordUsage } from '../http/record-usage.js'
@@ -19,6 +19,14 @@ export const bodyOptionsSchema = z.strictObject({
   maxBytes: z.int().min(1).optional(),
   timeoutMs: z.int().min(1).optional(),
 })
+
+/**
+ * What becomes of a call whose caller leaves: `abort` stops it, and what it used until then is estimated; `drain` lets it come to its end, 50 seconds at most, so that what is billed is what the provider says.
+ */
+export type OnDisconnect = 'abort' | 'drain'
+
+/** An end-of-request event waits for a minute at most. */
+const longestDrainMs = 50_000
 
 /** A model's whole answer, and which model it was. */
 export interface Answered<T extends Task> {
@@ -40,8 +48,9 @@ export async function invoke<T extends Task>(
   task: T,
   model: string | undefined,
   input: Tasks[T]['input'],
+  onDisconnect: OnDisconnect = 'abort',
 ): Promise<Answered<T>> {
-  const meter = meterOf(context, req)
+  const meter = meterOf(context, req, onDisconnect)
   const release = holdEnd(req, res)
   try {
     const result = await service.run(task, model, input, meter.call)
@@ -73,8 +82,9 @@ export async function invokeStream<T extends Task>(
   model: string | undefined,
   input: Tasks[T]['input'],
   work: (answered: AnsweredStream<T>) => Promise<void>,
+  onDisconnect: OnDisconnect = 'abort',
 ): Promise<void> {
-  const meter = meterOf(context, req)
+  const meter = meterOf(context, req, onDisconnect)
   const release = holdEnd(req, res)
   const iterator = service.stream(task, model, input, meter.call)[Symbol.asyncIterator]()
   const arrived = (part: IteratorResult<Part<T>>) => {
@@ -121,7 +131,22 @@ interface Meter {
   record(usage: Usage): void
 }
 
-function meterOf(context: RequestContext, req: IncomingMessage): Meter {
+/** Aborts as the request does, but not at once because its caller has left. */
+function drainingSignal({ signal }: RequestContext): AbortSignal {
+  const controller = new AbortController()
+  const ended = () => {
+    if (!isTollgateError(signal.reason, 'client_closed')) {
+      controller.abort(signal.reason)
+      return
+    }
+    setTimeout(() => controller.abort(signal.reason), longestDrainMs).unref()
+  }
+  if (signal.aborted) ended()
+  else signal.addEventListener('abort', ended, { once: true })
+  return controller.signal
+}
+
+function meterOf(context: RequestContext, req: IncomingMessage, onDisconnect: OnDisconnect): Meter {
   let target: Target | undefined
   let waitedMs = 0
   let since: number | undefined
@@ -139,7 +164,7 @@ function meterOf(context: RequestContext, req: IncomingMessage): Meter {
   }
   const record = (usage: Usage) => recordUsage(req, { ...known(), usage, upstreamMs: waitedMs })
   const call: Call = {
-    signal: context.signal,
+    signal: onDisconnect === 'drain' ? drainingSignal(context) : context.signal,
     requestId: context.id,
     ...(context.deadline === undefined ? {} : { deadline: context.deadline }),
     ...(context.principal === undefined ? {} : { principal: context.principal }),
