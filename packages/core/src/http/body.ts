@@ -16,7 +16,11 @@ export interface BodyOptions {
 interface ParsedRequest extends IncomingMessage {
   body?: unknown
   _body?: boolean
+  /** Why it could not be read: it is gone, and whoever asks again is told the same. */
+  [failedKey]?: unknown
 }
+
+const failedKey = Symbol.for('tollgate.body-failed')
 
 /**
  * The request's JSON body. Takes `req.body` if a parser of the host has been here; else reads and parses it, and leaves it in `req.body`
@@ -27,6 +31,7 @@ interface ParsedRequest extends IncomingMessage {
 export async function jsonBody(req: IncomingMessage, options: BodyOptions = {}): Promise<unknown> {
   const parsed = req as ParsedRequest
   if (parsed.body !== undefined) return parsed.body
+  if (parsed[failedKey] !== undefined) throw parsed[failedKey]
   const contentType = req.headers['content-type']
   if (!isJsonType(contentType)) {
     throw new TollgateError(
@@ -34,11 +39,15 @@ export async function jsonBody(req: IncomingMessage, options: BodyOptions = {}):
       `Send the body as application/json${contentType === undefined ? ' (there was no Content-Type header)' : ''}.`,
     )
   }
-  const bytes = await readBody(req, options)
-  const body = parseJson(bytes)
-  parsed.body = body
-  parsed._body = true
-  return body
+  try {
+    const body = parseJson(await readBody(req, options))
+    parsed.body = body
+    parsed._body = true
+    return body
+  } catch (error) {
+    parsed[failedKey] = error
+    throw error
+  }
 }
 
 /**

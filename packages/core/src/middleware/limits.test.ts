@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { eachHost, type Host, hosts } from '../../test/hosts.js'
+import { jsonBody } from '../http/body.js'
 import { contextOf } from '../http/context.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { dispatching, recordUsage } from '../http/record-usage.js'
@@ -469,6 +470,26 @@ it('takes a rule of any name, and limits of a principal that has nothing of it',
   const { ask } = await start([{ name: 'constructor', measure: 'requests', limit: 1 }])
   expect((await ask({ who: 'vip' })).status).toBe(200)
   expect((await ask({ who: 'vip' })).status).toBe(429)
+})
+
+it('counts a request whose body is none, and lets the route say so', async () => {
+  const limiter = limits({
+    rules: [
+      { name: 'rpm', measure: 'requests', limit: 2 },
+      { name: 'tpm', measure: 'tokens', limit: 100 },
+    ],
+  })
+  onTestFinished(() => limiter.close())
+  const route = endpoint('route', async (_context, req, res) => sendJson(res, 200, await jsonBody(req)))
+  const { url } = await host.start(as, limiter, route, errorHandler({ log: { error() {}, warn() {} } }))
+  const ask = async (body: string) => {
+    const headers = { 'x-as': 'ada', 'content-type': 'application/json' }
+    const response = await fetch(url, { method: 'POST', headers, body })
+    return [response.status, ((await response.json()) as { code?: string }).code]
+  }
+  expect(await ask('{"model":')).toEqual([400, 'invalid_json'])
+  expect(await ask('x'.repeat(1_100_000))).toEqual([413, 'payload_too_large'])
+  expect(await ask('{}')).toEqual([429, 'rate_limited'])
 })
 
 describe('the factory', () => {

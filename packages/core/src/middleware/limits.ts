@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
-import { configInvalid } from '../errors.js'
+import { configInvalid, isTollgateError } from '../errors.js'
 import { isJsonType, jsonBody } from '../http/body.js'
 import { addressKey, checkTrustProxy, clientAddress, type TrustProxy } from '../http/client-address.js'
 import type { RequestContext } from '../http/context.js'
@@ -196,7 +196,13 @@ export function limits(options: LimitsOptions): Limits {
   const estimateOf = async (req: IncomingMessage, context: RequestContext): Promise<LimitEstimate | undefined> => {
     const own = await settings.estimate?.(req, context)
     if (own !== undefined || req.method !== 'POST' || !isJsonType(req.headers['content-type'])) return own
-    return estimateFromBody(await jsonBody(req), countTokens)
+    try {
+      return estimateFromBody(await jsonBody(req), countTokens)
+    } catch (error) {
+      // A body that is none is counted all the same; whoever reads it next says what is wrong with it.
+      if (isTollgateError(error) && error.code !== 'client_closed') return undefined
+      throw error
+    }
   }
 
   /** What the model that is called asks for: its own rules, and money that its price needs beyond what was reserved. */
