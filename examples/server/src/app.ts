@@ -1,7 +1,9 @@
+import type { RequestListener } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
 import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
 import { dialect } from '@tollgate/core/http/dialect'
 import type { Handler } from '@tollgate/core/http/handler'
+import { urlOf } from '@tollgate/core/http/route-template'
 import type { InferenceService } from '@tollgate/core/inference/service'
 import { auth, type JwtIssuerOptions } from '@tollgate/core/middleware/auth'
 import { authorize } from '@tollgate/core/middleware/authorize'
@@ -47,7 +49,7 @@ import { parseUsers } from '@tollgate/core/stores/parse-users'
 import { webhookSender } from '@tollgate/core/webhook-sender'
 import compression from 'compression'
 import cors from 'cors'
-import express, { type Express } from 'express'
+import express from 'express'
 import helmet from 'helmet'
 import { gpuAvailable } from './gpu.js'
 import { ensureIdentities, operatorTenant } from './identities.js'
@@ -56,7 +58,7 @@ import { hasUpstream, isOpenAi, type Settings } from './settings.js'
 
 /** The whole server, not listening yet. */
 export interface Gate {
-  readonly app: Express
+  readonly listener: RequestListener
   readonly service: InferenceService
   readonly ready: ReadinessState
   readonly draining: Drain
@@ -236,7 +238,19 @@ export function makeGate(options: GateOptions): Gate {
   app.use('/v1/limits', limitsRoute({ limits: limiter }))
 
   app.use(notFound(), errorHandler())
-  return { app, service, ready, draining, writer, flush: () => log?.flush() }
+  return {
+    // Express answers a target that it cannot read by itself, before any handler, in HTML: it is given the path alone (RFC 9112, 3.2.2).
+    listener(req, res) {
+      const path = urlOf(req)
+      req.url = path.startsWith('/') ? path : `/${path}`
+      app(req, res)
+    },
+    service,
+    ready,
+    draining,
+    writer,
+    flush: () => log?.flush(),
+  }
 }
 
 const openAiPaths = ['/v1/chat/completions', '/v1/embeddings', '/v1/models']

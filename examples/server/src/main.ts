@@ -54,7 +54,7 @@ function serve(server: Server, settings: Settings, stores: Stores): void {
         ? (key) => say(`  first key  ${key} (may do everything; shown this once: keep it)`)
         : undefined,
   })
-  server.on('request', gate.app)
+  server.on('request', gate.listener)
   greet(settings, apiKey, url)
   endOnSignals(server, gate, settings, stores)
 }

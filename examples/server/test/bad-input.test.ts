@@ -1,3 +1,5 @@
+import { type IncomingMessage, request } from 'node:http'
+import { json } from 'node:stream/consumers'
 import { SignJWT } from 'jose'
 import { describe, expect, it } from 'vitest'
 import { openAiUpstream } from '../../../packages/core/test/openai-upstream.js'
@@ -63,6 +65,27 @@ describe('bad input is told, and the server stays well', () => {
     expect(problem).toMatchObject({ status, code })
     if (field !== undefined) expect(problem.errors?.map(({ path }) => path)).toContain(field)
     if (code === 'model_not_found') expect(problem.detail).toContain('language-id')
+  })
+
+  it.each([
+    ['http://other.example/v1/models?x=1', 200],
+    ['http://keys/v1/keys', 200],
+    ['http://x:99999999/v1/keys?limit=1', 200],
+    ['http://[/v1/keys', 200],
+    ['http://[', 404],
+    ['*', 404],
+  ])('a target that is no path: %s', async (target, status) => {
+    const { url, lines } = await startGate()
+    const { hostname, port } = new URL(url)
+    const headers = { authorization: `Bearer ${apiKey}`, host: 'x' }
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      request({ hostname, port, path: target, headers }, resolve).on('error', reject).end()
+    })
+    expect(answer.statusCode).toBe(status)
+    expect(answer.headers['content-type']).toMatch(/^application\/(?:problem\+)?json/)
+    const body = (await json(answer)) as { data?: unknown[] }
+    if (status === 200) expect(body.data).toBeInstanceOf(Array)
+    await expect.poll(() => lines.filter(({ msg }) => msg === 'request')).toHaveLength(1)
   })
 
   it('a body of 10 MB', async () => {

@@ -42,7 +42,7 @@ export async function startGate(variables: Readonly<Record<string, string>> = {}
     ledger,
     destination,
   })
-  const server = createServer(gate.app)
+  const server = createServer(gate.listener)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(async () => {
     server.closeAllConnections()

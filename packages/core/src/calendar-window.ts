@@ -56,8 +56,18 @@ export function calendarWindows(unit: CalendarUnit, timeZone: string): (now: num
   }
 }
 
+/**
+ * By name only: what `+01:00` means, east or west, is not the same to JavaScript and to Postgres.
+ *
+ * @throws TollgateError `config_invalid` for a time zone that this Node does not know
+ */
+export function checkTimeZone(timeZone: string): void {
+  formatFor(timeZone)
+}
+
 function formatFor(timeZone: string): Intl.DateTimeFormat {
   try {
+    if (!/^[a-z]/i.test(timeZone)) throw new RangeError('not a name')
     return new Intl.DateTimeFormat('en-US', {
       timeZone,
       calendar: 'gregory',

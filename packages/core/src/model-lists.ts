@@ -12,6 +12,14 @@ export function mayUseModel(lists: ReadonlyArray<readonly string[]> | undefined,
   return lists.every((list) => list.some((entry) => names.some((name) => matches(entry, name))))
 }
 
+/**
+ * Does the one list give all that the other gives? By its text: an entry of `narrower` must fit an entry of `wider`, its stars as any text. `gpt-*` gives what `gpt-4*` gives;
+ * `openai/gpt-4o` does not give `gpt-4o`, which may be another provider's.
+ */
+export function coversModels(wider: readonly string[], narrower: readonly string[]): boolean {
+  return narrower.every((entry) => wider.some((pattern) => matches(pattern, entry)))
+}
+
 /** Linear in both texts: what lies between stars is looked for from left to right, which is right for stars alone. */
 function matches(pattern: string, name: string): boolean {
   if (pattern === name || pattern === '*') return true

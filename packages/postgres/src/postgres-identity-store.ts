@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { TollgateError } from '@tollgate/core/errors'
 import { checkedOptions, objectOption } from '@tollgate/core/options'
 import type { DirectoryChange } from '@tollgate/core/stores/directory'
-import { effectiveKey, effectiveUser } from '@tollgate/core/stores/effective-identity'
+import { effectiveKey, effectiveUser, rolesOf } from '@tollgate/core/stores/effective-identity'
 import { changedFields } from '@tollgate/core/stores/identity-audit'
 import { checkChanges, cursorOf } from '@tollgate/core/stores/identity-changes'
 import { type IdentitySecret, identitySecrets } from '@tollgate/core/stores/identity-secrets'
@@ -148,7 +148,8 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
     (kind !== 'tenant' || tenant === undefined || tenant === id) &&
     (kind !== 'role' || tenant !== undefined)
 
-  const frameOf = async (database: Database, tenant: string, team: string | undefined) => {
+  const frameOf = async (database: Database, tenant: string, team: string | undefined, roles: readonly string[]) => {
+    const named = roles.filter((role) => isStorable(role))
     const [tenantRow, teamRow, roleRows] = await Promise.all([
       database.selectFrom('tollgate.tenants').select('body').where('id', '=', tenant).executeTakeFirst(),
       team === undefined
@@ -159,7 +160,15 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
             .where('tenant', '=', tenant)
             .where('id', '=', team)
             .executeTakeFirst(),
-      database.selectFrom('tollgate.roles').select('body').where('tenant', '=', tenant).execute(),
+      // A tenant may have any number of roles; only those that are asked for are read.
+      named.length === 0
+        ? []
+        : database
+            .selectFrom('tollgate.roles')
+            .select('body')
+            .where('tenant', '=', tenant)
+            .where('id', 'in', named)
+            .execute(),
     ])
     return { tenant: tenantRow?.body, team: teamRow?.body, roles: roleRows.map(({ body }) => body) }
   }
@@ -224,7 +233,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
       const { key } = row
       const user: User | undefined = row.user ?? undefined
       const team = key.owner.kind === 'team' ? key.owner.id : user?.team
-      return effectiveKey(key, user, await frameOf(database, key.tenant, team))
+      return effectiveKey(key, user, await frameOf(database, key.tenant, team, rolesOf(key, user)))
     },
     async findUser(username) {
       if (!isStorable(username)) return undefined
@@ -236,7 +245,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
         .executeTakeFirst()
       return row === undefined
         ? undefined
-        : effectiveUser(row.body, await frameOf(database, row.body.tenant, row.body.team))
+        : effectiveUser(row.body, await frameOf(database, row.body.tenant, row.body.team, row.body.roles))
     },
 
     async create(kind, entity, by) {

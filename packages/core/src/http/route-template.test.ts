@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { describe, expect, it } from 'vitest'
 import type { RequestContext } from './context.js'
-import { pathOf, routeMatcher, routeTemplate } from './route-template.js'
+import { pathOf, queryParams, routeMatcher, routeTemplate } from './route-template.js'
 
 const context = { route: undefined } as RequestContext
 const template = (fields: object, of: Partial<RequestContext> = {}) =>
@@ -12,6 +12,16 @@ describe('pathOf', () => {
     expect(pathOf({ url: '/rest?x=1', originalUrl: '/v1/rest?x=1' } as never)).toBe('/v1/rest')
     expect(pathOf({ url: '/a#b' } as never)).toBe('/a')
     expect(pathOf({} as never)).toBe('/')
+  })
+
+  it('is what follows the host in a target in absolute form', () => {
+    expect(pathOf({ url: 'http://keys:99999999/v1/keys?x=1' } as never)).toBe('/v1/keys')
+    expect(pathOf({ url: 'http://[/v1/keys' } as never)).toBe('/v1/keys')
+    expect([...queryParams({ url: 'http://[/v1?a=1&b=%20#c' } as never)]).toEqual([
+      ['a', '1'],
+      ['b', ' '],
+    ])
+    expect([...queryParams({ url: '/v1' } as never)]).toEqual([])
   })
 })
 

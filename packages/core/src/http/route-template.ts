@@ -9,9 +9,10 @@ interface RoutedRequest extends IncomingMessage {
   readonly params?: unknown
 }
 
-/** Path and query as the caller sent them. Express and Connect rewrite `url` under mounts. */
+/** Path and query as the caller sent them. Express and Connect rewrite `url` under mounts. Of a target in absolute form (RFC 9112, 3.2.2) what follows the host. */
 export function urlOf(req: IncomingMessage): string {
-  return (req as RoutedRequest).originalUrl ?? req.url ?? '/'
+  const target = (req as RoutedRequest).originalUrl ?? req.url ?? '/'
+  return target.startsWith('/') ? target : target.replace(/^[a-z][a-z\d+.-]*:\/\/[^/?#]*/i, '')
 }
 
 /** {@link urlOf} without the query. */
@@ -19,6 +20,12 @@ export function pathOf(req: IncomingMessage): string {
   const url = urlOf(req)
   const end = url.search(/[?#]/)
   return end === -1 ? url : url.slice(0, end)
+}
+
+/** What stands after the `?`, whatever form the target has (RFC 9112, 3.2). */
+export function queryParams(req: IncomingMessage): URLSearchParams {
+  const [, query = ''] = /\?([^#]*)/.exec(urlOf(req)) ?? []
+  return new URLSearchParams(query)
 }
 
 /** What Express knows of one route: the templates by the mount that the request came through. */

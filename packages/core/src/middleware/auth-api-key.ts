@@ -135,6 +135,7 @@ export function keyPrincipal(record: ApiKeyRecord): Principal {
   return principal
 }
 
-function isOver(expiresAt: number | undefined, now: number): boolean {
+/** Has this time come? */
+export function isOver(expiresAt: number | undefined, now: number): boolean {
   return expiresAt !== undefined && !(now < expiresAt)
 }

@@ -10,6 +10,8 @@ import type { Principal } from '../principal.js'
 import { commonScopes } from '../scopes.js'
 import { isPromise } from '../stores/awaitable.js'
 import type { ApiKeyRecord, UserRecord } from '../stores/directory.js'
+import type { KeySecret } from '../stores/identity-store.js'
+import { isOver } from './auth-api-key.js'
 import { type Challenges, identityUnavailable } from './auth-challenge.js'
 import type { KeySource } from './auth-jwks.js'
 import type { TrustedIssuer } from './auth-jwt.js'
@@ -71,6 +73,25 @@ export interface TokenHolder {
 
 type Holder = ApiKeyRecord | UserRecord
 
+/** Which secret of a key a token came from (claim `key_version`): enough of its digest to tell it from the others. */
+export function keyVersionOf({ digest }: KeySecret): string {
+  return digest.slice(0, 16)
+}
+
+/** Which logins of a user are good (claim `login_generation`). */
+export function generationOf({ loginGeneration = 0 }: { readonly loginGeneration?: number }): number {
+  return loginGeneration
+}
+
+/** Does the holder of a token still stand behind it? A token ends with the secret of the key that it came from, and with the user's generation of logins. */
+export function standsFor(claims: JWTPayload, record: Holder, now: number): boolean {
+  if (record.disabled === true) return false
+  if ('username' in record) return generationOf(record) === (claims['login_generation'] ?? 0)
+  const { key_version: version } = claims
+  const secret = record.secrets.find((each) => keyVersionOf(each) === version)
+  return secret !== undefined && !isOver(secret.expiresAt, now) && !isOver(record.expiresAt, now)
+}
+
 /**
  * For tokens of our own token endpoint: the key (`key_id`) or the user (`sub`) is looked up at every request, among what is remembered, so that a token ends
  * with its holder. It never has more than its holder has now. Rejects with `invalid_credentials` or `identity_unavailable`.
@@ -86,14 +107,7 @@ export function ownTokenHolder(sources: readonly IdentitySource[], challenges: C
         typeof keyId === 'string' ? await answerOf(keys, keyId) : await answerOf(users, sub)
       if (record === undefined) continue
       if ((await answerOf(tokens, ids.join(' ')))?.revoked !== false) throw challenges.invalid()
-      if (record.disabled === true || record.tenant !== tenant) throw challenges.invalid()
-      if ('expiresAt' in record && record.expiresAt !== undefined && !(now() < record.expiresAt)) {
-        throw challenges.invalid()
-      }
-      // What a token says is to the second.
-      if ('loginsFrom' in record && (claims.iat ?? 0) < Math.floor((record.loginsFrom ?? 0) / 1000)) {
-        throw challenges.invalid()
-      }
+      if (record.tenant !== tenant || !standsFor(claims, record, now())) throw challenges.invalid()
       const known = made.get(claims)
       if (known?.record === record) return known.holder
       const holder = holderOf(claims, record)

@@ -16,19 +16,19 @@ const maxLength = 4_000
  * Credentials that stand in the words themselves are blotted out.
  */
 export function reportOf(error: unknown): ErrorReport {
-  if (!(error instanceof Error)) return { error_name: typeof error, error_message: clean(describe(error)) }
+  if (!(error instanceof Error)) return { error_name: typeof error, error_message: withoutSecrets(describe(error)) }
   const causes: string[] = []
   const seen = new Set<unknown>([error])
   let { cause } = error
   while (cause !== undefined && !seen.has(cause) && causes.length < maxCauses) {
     seen.add(cause)
-    causes.push(clean(describe(cause)))
+    causes.push(withoutSecrets(describe(cause)))
     cause = cause instanceof Error ? cause.cause : undefined
   }
   return {
     error_name: error.name,
-    error_message: clean(error.message),
-    ...(error.stack === undefined ? {} : { stack: clean(error.stack) }),
+    error_message: withoutSecrets(error.message),
+    ...(error.stack === undefined ? {} : { stack: withoutSecrets(error.stack) }),
     ...(causes.length === 0 ? {} : { causes }),
   }
 }
@@ -42,7 +42,8 @@ const secrets: ReadonlyArray<readonly [RegExp, string]> = [
   [/\beyJ[\w-]+\.[\w-]+\.[\w-]*/g, '[redacted]'],
 ]
 
-function clean(text: string): string {
+/** The text, 4,000 characters at most, with what looks like a credential blotted out. */
+export function withoutSecrets(text: string): string {
   let cleaned = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text
   for (const [pattern, replacement] of secrets) cleaned = cleaned.replace(pattern, replacement)
   return cleaned

@@ -161,10 +161,20 @@ export function compileRule(rule: z.output<typeof limitRule>): CompiledRule {
     if (number >= 0 && number <= Number.MAX_SAFE_INTEGER) return number
     throw configInvalid(`The limit "${name}" must be a number from 0 up, not ${String(given)}.`)
   }
+  /** What a directory holds is no reason to fail a request: too much is as much as can be counted, and no amount at all is nothing. */
+  const ownUnitsOf = (given: LimitAmount): number => {
+    const number = Number(given)
+    if (!(number >= 0)) return 0
+    try {
+      return unitsOf(given)
+    } catch {
+      return Math.min(Math.floor(measure === 'money' ? number * 1e9 : number), Number.MAX_SAFE_INTEGER)
+    }
+  }
   const limitOf = (subject: LimitSubject): number | undefined => {
     const { principal } = subject
     const own = principal?.limits
-    if (own !== undefined && Object.hasOwn(own, name)) return unitsOf(own[name] as LimitAmount)
+    if (own !== undefined && Object.hasOwn(own, name)) return ownUnitsOf(own[name] as LimitAmount)
     const { limit } = rule
     if (typeof limit === 'function') {
       const given = limit(subject)

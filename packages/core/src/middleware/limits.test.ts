@@ -27,6 +27,13 @@ const people: Record<string, Principal> = {
   ada: { tenant: 'acme', team: 'research', subject: 'ada', method: 'jwt', keyId: 'k1', tier: 'pro', scopes: [] },
   bob: { tenant: 'acme', subject: 'bob', method: 'jwt', tier: 'free', scopes: [] },
   eve: { tenant: 'globex', subject: 'eve', method: 'jwt', scopes: [] },
+  odd: {
+    tenant: 'acme',
+    subject: 'odd',
+    method: 'jwt',
+    scopes: [],
+    limits: { rpm: 1e300, day: '1e30', tokens: 'many' },
+  },
   vip: { tenant: 'acme', subject: 'vip', method: 'jwt', scopes: [], limits: { rpm: 5, day: '0.5' } },
 }
 const host = hosts[3] as Host
@@ -168,6 +175,16 @@ describe('whose count it is', () => {
     expect((await ask({ who: 'vip' })).body['violated-policies']).toEqual(['live'])
     live = 4
     expect((await ask({ who: 'vip' })).status).toBe(200)
+  })
+
+  it('is never wrong by what a directory holds: too much is as much as can be counted, what is no amount is nothing', async () => {
+    const { ask } = await start([
+      { name: 'rpm', measure: 'requests', limit: 1 },
+      { name: 'day', measure: 'money', limit: 1 },
+    ])
+    for (let count = 0; count < 3; count += 1) expect((await ask({ who: 'odd' })).status).toBe(200)
+    const { ask: other } = await start([{ name: 'tokens', measure: 'tokens', limit: 1e6 }])
+    expect((await other({ who: 'odd', body: prompt('', { max_tokens: 1 }) })).status).toBe(429)
   })
 
   it('of a model is counted for what is dispatched', async () => {

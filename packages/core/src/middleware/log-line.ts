@@ -5,12 +5,13 @@ import { roundedMs } from '../http/rounded-ms.js'
 import { pathOf, routeTemplate } from '../http/route-template.js'
 import { usdNumber } from '../money.js'
 import { completionTokens, promptTokens } from '../usage.js'
+import { withoutSecrets } from './error-report.js'
 
 /** One request as the fields of its log line. A field that is not known is left out. */
 export interface LogLine {
   request_id: string
   method: string
-  /** Without the query, which may hold secrets; 512 characters at most. */
+  /** Without the query, which may hold secrets, and what looks like a credential; 512 characters at most. */
   path: string
   /** The template of the route. */
   route?: string
@@ -47,6 +48,8 @@ export interface LogLine {
 }
 
 const maxPathLength = 512
+/** Below, no credential fits in. */
+const shortPath = 24
 const maxValueLength = 256
 
 export function logLine(
@@ -58,7 +61,7 @@ export function logLine(
   const line: LogLine = {
     request_id: context.id,
     method: req.method ?? '',
-    path: pathOf(req).slice(0, maxPathLength),
+    path: shownPath(req),
     status: end.status,
     duration_ms: roundedMs(end.endedAt - context.startedAt),
     aborted: end.aborted,
@@ -92,6 +95,12 @@ export function logLine(
   const headers = headersOf(req, allowedHeaders)
   if (headers !== undefined) line.headers = headers
   return line
+}
+
+/** A key ends up in a path by one slip of who means to revoke it. */
+function shownPath(req: IncomingMessage): string {
+  const path = pathOf(req)
+  return path.length < shortPath ? path : withoutSecrets(path).slice(0, maxPathLength)
 }
 
 function headersOf(req: IncomingMessage, allowed: readonly string[]): Record<string, string> | undefined {

@@ -11,6 +11,7 @@ import { endpoint, type Handler, listener } from '../http/handler.js'
 import { recordUsage } from '../http/record-usage.js'
 import { sendJson } from '../http/respond.js'
 import { openEventStream } from '../http/sse.js'
+import { drawApiKey } from '../stores/api-key.js'
 import { errorHandler } from './error-handler.js'
 import { type LoggingOptions, logging } from './logging.js'
 
@@ -236,6 +237,20 @@ it('leaves out what its level says, and logs once though mounted twice', async (
   await (await fetch(`${url}/other`)).text()
   await until(1)
   expect(lines).toMatchObject([{ path: '/other' }])
+})
+
+it('does not write a key down that stands in the path', async () => {
+  const { handler, lines, until } = recorded()
+  const { url } = await listen(
+    listener(
+      handler,
+      endpoint('any', (_context, _req, res) => sendJson(res, 200, {})),
+    ),
+  )
+  const key = drawApiKey('live')
+  await (await fetch(`${url}/v1/keys/${key}/revoke`)).text()
+  await until(1)
+  expect(lines[0]).toMatchObject({ path: '/v1/keys/[redacted]/revoke' })
 })
 
 it('names the route of Express, and the path as the caller sent it', async () => {

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { gptTokenizer } from '../gpt-tokenizer.js'
-import type { Tokenizer } from '../tokenizer.js'
-import { countTexts, estimator } from './count-tokens.js'
+import { estimator, type Tokenizer } from '../tokenizer.js'
+import { countTexts } from './count-tokens.js'
 
 /** A token for every four characters, and a count of the characters it was given. */
 function counting(): Tokenizer & { characters: number } {

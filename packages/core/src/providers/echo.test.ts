@@ -3,6 +3,7 @@ import { gptTokenizer } from '../gpt-tokenizer.js'
 import type { Call } from '../inference/model.js'
 import type { GenerateInput, Part } from '../inference/task.js'
 import { providerCases } from '../testing/provider.js'
+import { countedCharacters } from '../tokenizer.js'
 import { echoProvider } from './echo.js'
 
 const tokenizer = gptTokenizer()
@@ -47,6 +48,22 @@ describe('echoProvider', () => {
       outputTokens: tokenizer.count('Hello there, world'),
       estimated: false,
     })
+  })
+
+  it('counts slices of a text that would hold the process up', async () => {
+    let characters = 0
+    const count = (text: string) => {
+      characters += text.length
+      return tokenizer.count(text)
+    }
+    const counting = { name: 'counting', count }
+    const odd = 'xyzzy'.repeat(200_000)
+    const echo = echoProvider({ tokenizer: counting }).model('generate', 'echo')
+    const { output, usage } = (await echo?.run({ messages: [{ role: 'user', content: odd }] }, call)) ?? {}
+    expect(output?.text).toBe(odd)
+    expect(characters).toBeLessThanOrEqual(2 * countedCharacters)
+    expect(usage).toMatchObject({ estimated: true, inputTokens: usage?.outputTokens })
+    expect(Math.abs((usage?.inputTokens ?? 0) / tokenizer.count(odd) - 1)).toBeLessThan(0.01)
   })
 
   it.each([1, 2, 3, 7])('writes no more than %d tokens, in whole characters', async (maxOutputTokens) => {

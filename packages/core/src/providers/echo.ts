@@ -7,7 +7,7 @@ import type { Call, Model, ModelInfo, ModelStream } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
 import type { EmbedInput, GenerateInput, GenerateOutput, Part, Task } from '../inference/task.js'
 import { checkedOptions, objectOption } from '../options.js'
-import type { Tokenizer } from '../tokenizer.js'
+import { countedCharacters, estimator, type Tokenizer } from '../tokenizer.js'
 import { noUsage, type Usage } from '../usage.js'
 import { countInputs } from './count-tokens.js'
 
@@ -66,12 +66,19 @@ export function echoProvider(options: EchoProviderOptions): Provider {
 }
 
 function echoGenerate(tokenizer: Tokenizer, wordDelayMs: number): Model<'generate'> {
-  const promptUsage = (input: GenerateInput): Usage => ({
-    inputTokens: input.messages.reduce((tokens, { content }) => tokens + tokenizer.count(textOf(content)), 0),
-    outputTokens: 0,
-    estimated: false,
-  })
-  const answer = (input: GenerateInput): Omit<GenerateOutput, 'toolCalls'> => {
+  /** Exact for what a person types; of more, slices are counted. */
+  const usageOf = (input: GenerateInput, answered: string): Usage => {
+    const prompts = input.messages.map(({ content }) => textOf(content))
+    const prompt = estimator(tokenizer)
+    const characters = prompts.reduce((sum, text) => sum + text.length, 0)
+    return {
+      inputTokens: prompts.reduce((tokens, text) => tokens + prompt.count(text), 0),
+      outputTokens: estimator(tokenizer).count(answered),
+      estimated: Math.max(characters, answered.length) > countedCharacters,
+    }
+  }
+  const promptUsage = (input: GenerateInput): Usage => usageOf(input, '')
+  const answer = async (input: GenerateInput): Promise<Omit<GenerateOutput, 'toolCalls'>> => {
     const n = input.native?.body['n']
     if (typeof n === 'number' && n > 1) {
       const errors = [{ path: 'n', message: 'must be 1: the model echo gives one answer' }]
@@ -79,7 +86,7 @@ function echoGenerate(tokenizer: Tokenizer, wordDelayMs: number): Model<'generat
     }
     const said = input.messages.findLast(({ role }) => role === 'user')
     const whole = said === undefined ? '' : textOf(said.content)
-    const text = firstTokens(whole, input.maxOutputTokens, tokenizer)
+    const text = await firstTokens(whole, input.maxOutputTokens, tokenizer)
     return { text, finishReason: text.length < whole.length ? 'length' : 'stop' }
   }
 
@@ -89,8 +96,8 @@ function echoGenerate(tokenizer: Tokenizer, wordDelayMs: number): Model<'generat
     id: info.id,
     async run(input, call) {
       if (call.signal.aborted) throw abortError(call.signal)
-      const { text, finishReason } = answer(input)
-      const usage = { ...promptUsage(input), outputTokens: tokenizer.count(text) }
+      const { text, finishReason } = await answer(input)
+      const usage = usageOf(input, text)
       return { output: { text, toolCalls: [], finishReason }, usage }
     },
     stream(input, call): ModelStream<'generate'> {
@@ -98,7 +105,7 @@ function echoGenerate(tokenizer: Tokenizer, wordDelayMs: number): Model<'generat
       let sent = ''
       async function* parts(): AsyncGenerator<Part<'generate'>> {
         begun = true
-        const { text, finishReason } = answer(input)
+        const { text, finishReason } = await answer(input)
         let words = 0
         for (const [word] of text.matchAll(/\S*\s*/g)) {
           if (word === '') break
@@ -109,7 +116,7 @@ function echoGenerate(tokenizer: Tokenizer, wordDelayMs: number): Model<'generat
         }
         yield { type: 'end', finishReason, usage: usageSoFar() }
       }
-      const usageSoFar = () => (begun ? { ...promptUsage(input), outputTokens: tokenizer.count(sent) } : noUsage)
+      const usageSoFar = () => (begun ? usageOf(input, sent) : noUsage)
       return { usageSoFar, [Symbol.asyncIterator]: parts }
     },
     inputUsage: promptUsage,
@@ -134,8 +141,10 @@ function textOf(content: GenerateInput['messages'][number]['content']): string {
 /** Characters that are counted together; beyond, tokens that reach over a cut are counted as two. */
 const sliceLength = 2048
 
-/** The longest beginning of a text that has no more than so many tokens, in whole characters. Counts each slice once, and searches in one. */
-function firstTokens(text: string, most: number | undefined, tokenizer: Tokenizer): string {
+/**
+ * The longest beginning of a text that has no more than so many tokens, in whole characters. Counts each slice once, and searches in one; lets others have their turn between slices.
+ */
+async function firstTokens(text: string, most: number | undefined, tokenizer: Tokenizer): Promise<string> {
   if (most === undefined) return text
   let left = most
   for (let from = 0; from < text.length; ) {
@@ -146,6 +155,7 @@ function firstTokens(text: string, most: number | undefined, tokenizer: Tokenize
     if (tokens > left) return text.slice(0, from) + longestFit(slice, left, tokenizer)
     left -= tokens
     from = to
+    if (from < text.length) await setImmediate()
   }
   return text
 }

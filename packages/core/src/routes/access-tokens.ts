@@ -24,10 +24,12 @@ export interface TokenHolderClaims {
   readonly tenant: string
   readonly scopes: readonly string[]
   readonly clientId: string
-  /** Of a key's holder. */
+  /** Of a key: its public id, and which of its secrets (`keyVersionOf`): the token ends with that one. */
   readonly keyId?: string
-  /** The family of refresh tokens of a login. */
+  readonly keyVersion?: string
+  /** Of a login: its family of refresh tokens, and the generation that the user was in. */
   readonly sid?: string
+  readonly loginGeneration?: number
   /** When its holder ends, milliseconds since the epoch: it does not live longer. */
   readonly until?: number | undefined
 }
@@ -44,7 +46,8 @@ export function accessTokens({ ring, issuer, audience, lifetimeSeconds, now }: A
   const audiences = typeof audience === 'string' ? audience : [...audience]
   const sets = new WeakMap<JSONWebKeySet, LocalJWKSet>()
   return {
-    async issue({ subject, tenant, scopes, clientId, keyId, sid, until = Number.POSITIVE_INFINITY }) {
+    async issue({ subject, tenant, scopes, clientId, until = Number.POSITIVE_INFINITY, ...holder }) {
+      const { keyId, keyVersion, sid, loginGeneration } = holder
       const { kid, key } = await ring.signer()
       const issuedAt = Math.floor(now() / 1000)
       const expiresIn = Math.max(1, Math.min(lifetimeSeconds, Math.floor(until / 1000) - issuedAt))
@@ -53,7 +56,9 @@ export function accessTokens({ ring, issuer, audience, lifetimeSeconds, now }: A
         client_id: clientId,
         ...(scopes.length === 0 ? undefined : { scope: scopes.join(' ') }),
         ...(keyId === undefined ? undefined : { key_id: keyId }),
+        ...(keyVersion === undefined ? undefined : { key_version: keyVersion }),
         ...(sid === undefined ? undefined : { sid }),
+        ...(loginGeneration === undefined ? undefined : { login_generation: loginGeneration }),
       }
       const token = await new SignJWT(claims)
         .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid })

@@ -3,17 +3,19 @@ import { isTollgateError, TollgateError } from '../errors.js'
 import { jsonBody } from '../http/body.js'
 import { clientAddress, type TrustProxy, unknownAddress } from '../http/client-address.js'
 import type { RequestContext } from '../http/context.js'
-import { pathOf, urlOf } from '../http/route-template.js'
+import { pathOf, queryParams } from '../http/route-template.js'
 import { challenges, insufficientScope } from '../middleware/auth-challenge.js'
+import { withoutSecrets } from '../middleware/error-report.js'
 import type { Principal } from '../principal.js'
 import { builtInRoles, coversScope, missingScopes } from '../scopes.js'
 import { answerWithin } from '../stores/answer-within.js'
+import { parseApiKey } from '../stores/api-key.js'
 import type { Change, EntityAddress, EntityKind, IdentityStore, Page } from '../stores/identity-store.js'
 import type { ListPage } from '../wire/identity.js'
 import { addressRequest, listRequest } from '../wire/identity-requests.js'
-import { parseWith } from '../wire/parse.js'
+import { invalidRequest, parseWith } from '../wire/parse.js'
 
-const realm = 'api'
+export const realm = 'api'
 const { missing: unauthenticated } = challenges(realm)
 
 /** Who administers, and where. */
@@ -46,9 +48,7 @@ export function wantOperator({ tenant }: Administrator): void {
 export async function wantAllOf(
   { principal }: Administrator,
   store: IdentityStore,
-  tenant: string,
-  scopes: readonly string[],
-  roles: readonly string[],
+  { tenant, scopes, roles }: Granted,
 ): Promise<void> {
   const ofRoles = await Promise.all(
     roles.map(async (id) => (await store.find('role', { tenant, id }))?.scopes ?? builtIn(id)),
@@ -57,13 +57,47 @@ export async function wantAllOf(
   if (missing.length > 0) throw insufficientScope(realm, missing)
 }
 
+interface Granted {
+  readonly tenant: string
+  readonly scopes: readonly string[]
+  readonly roles: readonly string[]
+}
+
+/**
+ * May the caller give these? Roles must be there: one that is made later would give what nobody looked at. Nor does anyone take something from somebody who has more than they
+ * (`from`): what is rotated or read in between would have it again when it is given back.
+ */
+export async function wantToGive(
+  admin: Administrator,
+  store: IdentityStore,
+  {
+    tenant,
+    scopes,
+    roles,
+  }: { readonly tenant: string } & { readonly [Name in 'scopes' | 'roles']?: Granted[Name] | undefined },
+  from?: Granted,
+): Promise<void> {
+  if (scopes === undefined && roles === undefined) return
+  if (from !== undefined) await wantAllOf(admin, store, from)
+  await wantAllOf(admin, store, { tenant, scopes: scopes ?? [], roles: roles ?? [] })
+  const found = await Promise.all((roles ?? []).map((id) => isBuiltIn(id) || store.find('role', { tenant, id })))
+  const errors = found.flatMap((role, index) =>
+    role === undefined ? [{ path: `roles[${index}]`, message: 'is no role of this tenant: make it first' }] : [],
+  )
+  if (errors.length > 0) throw invalidRequest(errors)
+}
+
 /** What is handed out when nothing is said: everyday use, as far as the caller has it. */
 export function fittingScopes({ principal }: Administrator): string[] {
   return (builtInRoles['member'] ?? []).filter((scope) => coversScope(principal.scopes, scope))
 }
 
+function isBuiltIn(role: string): boolean {
+  return Object.hasOwn(builtInRoles, role)
+}
+
 function builtIn(role: string): readonly string[] {
-  return Object.hasOwn(builtInRoles, role) ? (builtInRoles[role] ?? []) : []
+  return isBuiltIn(role) ? (builtInRoles[role] ?? []) : []
 }
 
 interface ChangeOptions {
@@ -94,7 +128,8 @@ export function changeBy(
 /** What follows the collection in the path, decoded: `/v1/keys/abc/rotate` gives `['abc', 'rotate']`. */
 export function segmentsAfter(collection: string, req: IncomingMessage): string[] {
   const path = pathOf(req)
-  const at = path.indexOf(`/${collection}`)
+  // Hosts may mount without regard to case.
+  const at = path.toLowerCase().indexOf(`/${collection}`)
   const rest = at === -1 ? '' : path.slice(at + collection.length + 1)
   try {
     return rest.split('/').filter(Boolean).map(decodeURIComponent)
@@ -119,7 +154,7 @@ export function addressOf(admin: Administrator, kind: EntityKind, id: string, re
 }
 
 function queryOf(req: IncomingMessage): Record<string, string> {
-  return Object.fromEntries(new URL(urlOf(req), 'http://localhost').searchParams)
+  return Object.fromEntries(queryParams(req))
 }
 
 /** `?limit=`, `?cursor=`, `?tenant=`; an operator who names no tenant sees all. */
@@ -147,6 +182,17 @@ export async function fromStore<Value>(answer: Promise<Value>, timeoutMs: number
       cause,
     })
   }
+}
+
+/** The id is told, unless it is a whole key: who means to revoke one may send it. */
+export function notThere(kind: EntityKind, id: string): TollgateError {
+  const shown = withoutSecrets(id.slice(0, 256))
+  const mend = parseApiKey(id) === undefined ? '' : ' Its id is the part after live_ or test_.'
+  return new TollgateError('not_found', `There is no ${kind} ${shown}.${mend}`)
+}
+
+export function changedMeanwhile(kind: EntityKind, id: string): TollgateError {
+  return new TollgateError('conflict', `The ${kind} ${id} was changed meanwhile: try again.`)
 }
 
 /** The same in the same order? */

@@ -77,6 +77,8 @@ describe('teamsRoute', () => {
     expect((await ask('acme', 'PATCH', `/v1/teams/${team.id}`, { tier: null })).status).toBe(403)
     expect((await ask('operator', 'PATCH', `/v1/teams/${team.id}`, { tier: 'pro' })).body['tier']).toBe('pro')
     expect((await ask('acme', 'GET', `/v1/teams/${team.id}/users`)).status).toBe(404)
+    // Without regard to case, as hosts mount.
+    expect((await ask('acme', 'GET', `/v1/Teams/${team.id}`)).body).toMatchObject({ object: 'team', id: team.id })
   })
 })
 
@@ -108,6 +110,12 @@ describe('rolesRoute', () => {
       expect((await ask('acme', 'POST', '/v1/roles', { id: 'x', scopes })).status).toBe(403)
       expect((await ask('acme', 'PATCH', '/v1/roles/writer', { scopes })).status).toBe(403)
     }
+    await store.create('role', { id: 'root', tenant: 'acme', scopes: ['*'] }, setUp)
+    expect((await ask('acme', 'PATCH', '/v1/roles/root', { scopes: [] })).status).toBe(403)
+    expect(await ask('acme', 'POST', '/v1/keys', { name: 'x', roles: ['later'] })).toMatchObject({
+      status: 400,
+      body: { errors: [{ path: 'roles[0]' }] },
+    })
     expect((await ask('operator', 'GET', '/v1/roles/writer')).status).toBe(404)
     const changed = await ask('operator', 'PATCH', '/v1/roles/writer?tenant=acme', { scopes: ['usage:read'] })
     expect(changed.body).toMatchObject({ tenant: 'acme', scopes: ['usage:read'] })

@@ -16,6 +16,7 @@ import {
   fromStore,
   listPage,
   listQuery,
+  notThere,
   segmentsAfter,
 } from './admin-request.js'
 
@@ -99,8 +100,4 @@ export function present<Fields extends object>(fields: Fields): { [Name in keyof
 export function given<Fields extends object>(fields: Fields): { [Name in keyof Fields]?: Exclude<Fields[Name], null> } {
   const entries = Object.entries(fields).filter(([, value]) => value !== undefined)
   return Object.fromEntries(entries.map(([name, value]) => [name, value ?? undefined])) as never
-}
-
-function notThere(kind: EntityKind, id: string): TollgateError {
-  return new TollgateError('not_found', `There is no ${kind} ${id}.`)
 }

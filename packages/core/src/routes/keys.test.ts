@@ -224,6 +224,8 @@ describe('keysRoute', () => {
     ['an address that is none', { name: 'x', allowed_addresses: ['10.0.0.0/8', 'home'] }, 'allowed_addresses[1]'],
     ['a network of everyone', { name: 'x', allowed_addresses: ['0.0.0.0/0'] }, 'allowed_addresses[0]'],
     ['a user that is not named', { name: 'x', owner: { type: 'user' } }, 'owner.id'],
+    ['a limit beyond all numbers', { name: 'x', limits: { rpm: 1e308 } }, 'limits.rpm'],
+    ['a limit beyond all digits', { name: 'x', limits: { rpm: '9'.repeat(38) } }, 'limits.rpm'],
     ['a limit that is no amount', { name: 'x', limits: { rpm: -1 } }, 'limits.rpm'],
     ['a list', [], 'body'],
   ])('refuses %s and says where', async (_name, body, path) => {

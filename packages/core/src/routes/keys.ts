@@ -8,26 +8,31 @@ import { endpoint, type Handler } from '../http/handler.js'
 import { noStore, sendJson } from '../http/respond.js'
 import { checkedOptions } from '../options.js'
 import { drawApiKey, drawKeyId } from '../stores/api-key.js'
+import { effectiveKey, listsOf } from '../stores/effective-identity.js'
 import type { ApiKey, EntityChange, IdentityStore, KeySecret, NewEntity } from '../stores/identity-store.js'
 import type { ApiKeyObject, ApiKeyWithSecret } from '../wire/identity.js'
 import { createApiKey, rotateApiKey, updateApiKey } from '../wire/identity-requests.js'
 import { invalidRequest, parseWith } from '../wire/parse.js'
+import { adminBounds, frameOf } from './admin-bounds.js'
 import { type AdminRouteOptions, adminRouteOptions } from './admin-options.js'
 import {
   type Administrator,
   adminBody,
   administrator,
   changeBy,
+  changedMeanwhile,
   fittingScopes,
   fromStore,
   isoTime,
   isSameList,
   listPage,
   listQuery,
+  notThere,
   segmentsAfter,
   tenantFor,
   wantAllOf,
   wantOperator,
+  wantToGive,
 } from './admin-request.js'
 
 export interface KeysRouteOptions extends AdminRouteOptions {
@@ -45,7 +50,8 @@ const maxSecrets = 5
 /**
  * API keys for administrators: `GET` and `POST /v1/keys`, `GET`, `PATCH` and `DELETE /v1/keys/{id}`, `POST /v1/keys/{id}/rotate` and
  * `POST /v1/keys/{id}/revoke` (the same as `DELETE`). Needs the scope `admin`, for keys of the caller's own tenant, or `admin:all`. A key itself is shown once, in the answer that
- * made it. Nobody hands out scopes that they do not have; `tier`, and the keys of other tenants, are for `admin:all`.
+ * made it. Nobody hands out scopes, models or tiers that they do not have, and a new key gets the caller's own `limits`; `tier`, `limits`, and the keys of other tenants, are
+ * for `admin:all`.
  *
  * Reads the slot `principal`; writes `route`.
  *
@@ -62,8 +68,22 @@ export function keysRoute(options: KeysRouteOptions): Handler {
 
   const find = async (admin: Administrator, id: string): Promise<ApiKey> => {
     const key = await fromStore(store.find('key', { tenant: admin.tenant, id }), timeoutMs)
-    if (key === undefined) throw noKey(id)
+    if (key === undefined) throw notThere('key', id)
     return key
+  }
+
+  /** What the key would be to `auth`, and what the caller may give. */
+  const boundsOf = async (admin: Administrator, key: NewEntity<'key'>) => {
+    const { tenant, owner } = key
+    const user =
+      owner.kind === 'user' ? await fromStore(store.find('user', { tenant, id: owner.id }), timeoutMs) : undefined
+    const team = owner.kind === 'team' ? owner.id : user?.team
+    const frame = await fromStore(frameOf(store, tenant, team), timeoutMs)
+    return { bounds: adminBounds(admin, frame.tenant), holder: effectiveKey(key, user, frame) }
+  }
+  const wantWithinBounds = async (admin: Administrator, key: NewEntity<'key'>): Promise<void> => {
+    const { bounds, holder } = await boundsOf(admin, key)
+    bounds.check(holder)
   }
 
   /** Of a key that is still in use; checked again where it is changed. */
@@ -79,7 +99,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
       store.update('key', { tenant: admin.tenant, id }, changes, by(admin, action, context, req)),
       timeoutMs,
     )
-    if (changed === undefined) throw noKey(id)
+    if (changed === undefined) throw notThere('key', id)
     return changed
   }
 
@@ -93,7 +113,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
       throw wrong('owner.id', "must be the key's own tenant, or be left out")
     }
     const scopes = asked.scopes ?? (roles.length > 0 ? [] : fittingScopes(admin))
-    await fromStore(wantAllOf(admin, store, tenant, scopes, roles), timeoutMs)
+    await fromStore(wantToGive(admin, store, { tenant, scopes, roles }), timeoutMs)
     const expiresAt = timeOf('expires_at', asked.expires_at, now())
     checkAddresses(asked.allowed_addresses)
     const id = drawKeyId()
@@ -113,19 +133,34 @@ export function keysRoute(options: KeysRouteOptions): Handler {
       ...(asked.allowed_addresses === undefined ? undefined : { addresses: asked.allowed_addresses }),
       ...(expiresAt === undefined ? undefined : { expiresAt }),
     }
-    const made = await fromStore(store.create('key', key, by(admin, 'key.create', context, req)), timeoutMs)
+    const { bounds, holder } = await boundsOf(admin, key)
+    const models = key.models ?? bounds.modelsFor(holder)
+    const limits = key.limits ?? bounds.limits
+    const bounded = {
+      ...key,
+      ...(models === undefined ? undefined : { models }),
+      ...(limits === undefined ? undefined : { limits }),
+    }
+    bounds.check({ ...holder, models: listsOf(models, ...(holder.models ?? [])) })
+    const made = await fromStore(store.create('key', bounded, by(admin, 'key.create', context, req)), timeoutMs)
     return { ...show(made), secret } satisfies ApiKeyWithSecret
   }
 
   const update = async (admin: Administrator, id: string, context: RequestContext, req: IncomingMessage) => {
     const asked = parseWith(updateApiKey, await adminBody(req))
-    const { tenant } = await find(admin, id)
+    const current = await find(admin, id)
+    const { tenant } = current
     if (asked.tier !== undefined || asked.limits !== undefined) wantOperator(admin)
-    await fromStore(wantAllOf(admin, store, tenant, asked.scopes ?? [], asked.roles ?? []), timeoutMs)
+    await fromStore(wantToGive(admin, store, { ...asked, tenant }, current), timeoutMs)
+    if (asked.models !== undefined) {
+      const { models, ...others } = current
+      await wantWithinBounds(admin, asked.models === null ? others : { ...others, models: asked.models })
+    }
     checkAddresses(asked.allowed_addresses ?? undefined)
     const expiresAt = timeOf('expires_at', asked.expires_at ?? undefined, now())
     return change(admin, id, 'key.update', context, req, (key) => {
       wantInUse(key)
+      if (!isAsBefore(key, current)) throw changedMeanwhile('key', id)
       return {
         ...(asked.name === undefined ? undefined : { name: asked.name }),
         ...(asked.scopes === undefined ? undefined : { scopes: asked.scopes }),
@@ -142,9 +177,10 @@ export function keysRoute(options: KeysRouteOptions): Handler {
   const rotate = async (admin: Administrator, id: string, context: RequestContext, req: IncomingMessage) => {
     const hasBody = req.headers['content-type'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
     const { grace_seconds: graceSeconds = 86_400 } = hasBody ? parseWith(rotateApiKey, await adminBody(req)) : {}
-    const { tenant, scopes, roles } = await find(admin, id)
+    const current = await find(admin, id)
     // Whoever sees the new secret has what the key may do.
-    await fromStore(wantAllOf(admin, store, tenant, scopes, roles), timeoutMs)
+    await fromStore(wantAllOf(admin, store, current), timeoutMs)
+    await wantWithinBounds(admin, current)
     const secret = drawApiKey(environment, id)
     const at = now()
     const rotated = await change(admin, id, 'key.rotate', context, req, (key) => {
@@ -152,9 +188,7 @@ export function keysRoute(options: KeysRouteOptions): Handler {
       if (key.environment !== environment) {
         throw new TollgateError('conflict', `The key ${id} is of the environment ${key.environment}; rotate it there.`)
       }
-      if (!isSameList(key.scopes, scopes) || !isSameList(key.roles, roles)) {
-        throw new TollgateError('conflict', `The key ${id} was changed meanwhile: try again.`)
-      }
+      if (!isAsBefore(key, current)) throw changedMeanwhile('key', id)
       const until = at + graceSeconds * 1000
       const kept = key.secrets
         .map((each) => ({ ...each, expiresAt: Math.min(each.expiresAt ?? Number.POSITIVE_INFINITY, until) }))
@@ -230,6 +264,12 @@ function keyObject(key: ApiKey, now: number): ApiKeyObject {
   }
 }
 
+/** In what was looked at before the change was allowed. */
+function isAsBefore(key: ApiKey, before: ApiKey): boolean {
+  const isSame = isSameList(key.scopes, before.scopes) && isSameList(key.roles, before.roles)
+  return isSame && key.tier === before.tier && isSameList(key.models ?? ['*'], before.models ?? ['*'])
+}
+
 function secretOf(store: IdentityStore, key: string, createdAt: number): KeySecret {
   return { digest: store.digestsOf(key)[0] as string, hint: key.slice(-4), createdAt }
 }
@@ -259,8 +299,4 @@ function checkAddresses(list: readonly string[] | undefined): void {
 
 function wrong(path: string, message: string): TollgateError {
   return invalidRequest([{ path, message } satisfies FieldError])
-}
-
-function noKey(id: string): TollgateError {
-  return new TollgateError('not_found', `There is no key ${id}.`)
 }

@@ -2,17 +2,17 @@ import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { LRUCache } from 'lru-cache'
 import { addressKey, isInNetworks } from '../http/client-address.js'
-import { keyPrincipal } from '../middleware/auth-api-key.js'
+import { isOver, keyPrincipal } from '../middleware/auth-api-key.js'
 import { parseApiKey } from '../stores/api-key.js'
 import type { ApiKeyRecord } from '../stores/directory.js'
-import type { IdentityStore } from '../stores/identity-store.js'
+import type { IdentityStore, KeySecret } from '../stores/identity-store.js'
 import type { Ask } from './ask-within.js'
 import type { ClientThrottle } from './client-throttle.js'
 import { type TokenRefusal, tokenDelay, tokenRefusal } from './token-refusal.js'
 
 /** Who asks: the holder of a key, or a client that has proven nothing. */
 export type Client =
-  | { readonly kind: 'key'; readonly id: string; readonly record: ApiKeyRecord }
+  | { readonly kind: 'key'; readonly id: string; readonly record: ApiKeyRecord; readonly secret: KeySecret }
   | { readonly kind: 'public'; readonly id: string | undefined }
 
 interface ClientOptions {
@@ -42,18 +42,19 @@ export function clientAuthentication(options: ClientOptions) {
   const { store, ask, environment, throttle, addressOf, realm, now } = options
   const noted = new LRUCache<string, number>({ max: 10_000 })
 
-  const holderOf = async ({ id, secret }: Sent, address: string): Promise<ApiKeyRecord | undefined> => {
+  const holderOf = async ({ id, secret }: Sent, address: string) => {
     const parsed = parseApiKey(secret)
     if (parsed?.kind !== environment || parsed.id !== id) return undefined
     const record = await ask(() => store.findApiKey(id))
     if (record === undefined || record === null) return undefined
     // A row that is not whole is an outage, not a wrong key.
     keyPrincipal(record)
-    if (!hasSecret(record, store.digestsOf(secret), now())) return undefined
+    const proven = secretIn(record, store.digestsOf(secret), now())
+    if (proven === undefined) return undefined
     if (record.disabled === true || isOver(record.expiresAt, now())) return undefined
     const { addresses } = record
     if (addresses !== undefined && !(await ask(() => isInNetworks(address, addresses)))) return undefined
-    return record
+    return { record, secret: proven }
   }
 
   /** At most once a minute; nobody waits for it. */
@@ -81,13 +82,14 @@ export function clientAuthentication(options: ClientOptions) {
     const counted = addressKey(address)
     const waitMs = await throttle.wait(counted, sent.id)
     if (waitMs > 0) return tokenDelay('rate_limited', 'Too many wrong credentials: wait, then try again.', waitMs)
-    const record = await holderOf(sent, address)
-    if (record === undefined) {
+    const holder = await holderOf(sent, address)
+    if (holder === undefined) {
       await throttle.count(counted, sent.id)
       return invalidClient(sent.basic ? realm : undefined)
     }
-    noteUse(record.id)
-    return { kind: 'key', id: record.id, record }
+    const { id } = holder.record
+    noteUse(id)
+    return { kind: 'key', id, ...holder }
   }
 }
 
@@ -138,20 +140,16 @@ function basicCredentials(authorization: string): { id: string; secret: string }
   }
 }
 
-function hasSecret({ secrets }: ApiKeyRecord, digests: readonly string[], now: number): boolean {
+/** The secret of the key that has one of these digests, if it is good now. */
+function secretIn({ secrets }: ApiKeyRecord, digests: readonly string[], now: number): KeySecret | undefined {
   const candidates = digests.map((digest) => Buffer.from(digest, 'hex'))
-  let right = false
-  for (const { digest, expiresAt } of secrets) {
-    const kept = Buffer.from(digest, 'hex')
+  let right: KeySecret | undefined
+  for (const secret of secrets) {
+    const kept = Buffer.from(secret.digest, 'hex')
     for (const candidate of candidates) {
       const same = kept.length === candidate.length && timingSafeEqual(kept, candidate)
-      if (same && !isOver(expiresAt, now)) right = true
+      if (same && !isOver(secret.expiresAt, now)) right = secret
     }
   }
   return right
-}
-
-/** Has this time come? */
-export function isOver(expiresAt: number | undefined, now: number): boolean {
-  return expiresAt !== undefined && !(now < expiresAt)
 }

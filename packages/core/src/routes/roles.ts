@@ -5,14 +5,15 @@ import type { RoleObject } from '../wire/identity.js'
 import { createRole, updateRole } from '../wire/identity-requests.js'
 import { parseWith } from '../wire/parse.js'
 import { type AdminRouteOptions, adminRouteOptions } from './admin-options.js'
-import { adminBody, fromStore, isoTime, tenantFor, wantAllOf } from './admin-request.js'
+import { adminBody, changedMeanwhile, fromStore, isoTime, isSameList, tenantFor, wantToGive } from './admin-request.js'
 import { entityRoute } from './entity-route.js'
 
 export type RolesRouteOptions = AdminRouteOptions
 
 /**
  * Roles, the named sets of scopes of a tenant: `GET` and `POST /v1/roles`, `GET` and `PATCH /v1/roles/{id}`. A change holds for everyone who has the role. Needs the scope `admin`,
- * for those of the caller's own tenant, or `admin:all`, then with `?tenant=`. Nobody gives a role scopes that they do not have.
+ * for those of the caller's own tenant, or `admin:all`, then with `?tenant=`. Nobody gives a role scopes that they do not have, nor changes one that has more than
+ * they.
  *
  * Reads the slot `principal`; writes `route`.
  *
@@ -31,13 +32,17 @@ export function rolesRoute(options: RolesRouteOptions): Handler {
     async make({ admin, req }) {
       const { id, scopes, tenant: asked } = parseWith(createRole, await adminBody(req))
       const tenant = tenantFor(admin, asked)
-      await fromStore(wantAllOf(admin, store, tenant, scopes, []), timeoutMs)
+      await fromStore(wantToGive(admin, store, { tenant, scopes }), timeoutMs)
       return { id, tenant, scopes }
     },
-    async change({ admin, req }, { tenant }) {
+    async change({ admin, req }, current) {
       const { scopes } = parseWith(updateRole, await adminBody(req))
-      await fromStore(wantAllOf(admin, store, tenant, scopes, []), timeoutMs)
-      return () => ({ scopes })
+      const from = { ...current, roles: [] }
+      await fromStore(wantToGive(admin, store, { tenant: current.tenant, scopes }, from), timeoutMs)
+      return (role) => {
+        if (!isSameList(role.scopes, current.scopes)) throw changedMeanwhile('role', role.id)
+        return { scopes }
+      }
     },
     show: roleObject,
   })

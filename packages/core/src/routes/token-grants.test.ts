@@ -49,6 +49,7 @@ describe('client_credentials', () => {
       jti: expect.any(String),
       client_id: id,
       key_id: id,
+      key_version: expect.stringMatching(/^[\da-f]{16}$/),
       tenant: 'acme',
       scope: 'chat usage:*',
     })

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { addressKey } from '../http/client-address.js'
+import { generationOf, keyVersionOf } from '../middleware/auth-own-token.js'
 import { commonScopes } from '../scopes.js'
 import { drawApiKey, parseApiKey } from '../stores/api-key.js'
 import type { UserRecord } from '../stores/directory.js'
@@ -52,21 +53,28 @@ export function tokenGrants(options: GrantOptions) {
   }
 
   const accessFor = (user: UserRecord, scopes: readonly string[], family: string, clientId = namelessClient) =>
-    tokens.issue({ subject: user.username, tenant: user.tenant, scopes, clientId, sid: family })
+    tokens.issue({
+      subject: user.username,
+      tenant: user.tenant,
+      scopes,
+      clientId,
+      sid: family,
+      loginGeneration: generationOf(user),
+    })
 
   const clientCredentials = async ({ form }: OAuthRequest, client: Client): Granted => {
     if (client.kind !== 'key') return invalidClient()
-    const { id, record } = client
+    const { id, record, secret } = client
     const scopes = requestedScopes(record.scopes, form.get('scope'))
     if ('status' in scopes) return scopes
-    const { subject, tenant, expiresAt: until } = record
-    return answerOf(await tokens.issue({ subject, tenant, scopes, clientId: id, keyId: id, until }), scopes)
+    const { subject, tenant } = record
+    const until = Math.min(record.expiresAt ?? Number.POSITIVE_INFINITY, secret.expiresAt ?? Number.POSITIVE_INFINITY)
+    const holder = { subject, tenant, scopes, clientId: id, keyId: id, keyVersion: keyVersionOf(secret), until }
+    return answerOf(await tokens.issue(holder), scopes)
   }
 
   const password = async (request: OAuthRequest, client: Client): Granted => {
     if (logIn === undefined) return unsupportedGrant()
-    // Taken before the user is read: a password that is changed meanwhile ends this login too.
-    const at = now()
     const user = await logIn(request, client)
     if ('status' in user) return user
     const scopes = requestedScopes(user.scopes, request.form.get('scope'))
@@ -78,9 +86,11 @@ export function tokenGrants(options: GrantOptions) {
       tenant,
       username,
       scopes,
+      // As the user was read: a password that is changed meanwhile ends this login too.
+      loginGeneration: generationOf(user),
       ...(client.id === undefined ? undefined : { clientId: client.id }),
     }
-    const refresh = drawRefreshToken(line, at)
+    const refresh = drawRefreshToken(line, now())
     const access = await accessFor(user, scopes, family, client.id)
     await ask(() => store.saveRefreshToken(refresh.token))
     return answerOf(access, scopes, refresh.text)
@@ -103,7 +113,7 @@ export function tokenGrants(options: GrantOptions) {
     if (found.clientId !== client.id) return undefined
     const user = await findUser(store, ask, found.username)
     if (user === undefined || user.disabled === true || user.tenant !== found.tenant) return undefined
-    if (found.createdAt < (user.loginsFrom ?? 0)) return undefined
+    if (generationOf(found) !== generationOf(user)) return undefined
     const scopes = requestedScopes(commonScopes(found.scopes, user.scopes), asked)
     // Before it is used up: a client that asked for too much may ask again.
     if ('status' in scopes) return scopes
@@ -159,6 +169,6 @@ function answerOf(
 }
 
 /** What a refresh token hands on to the next. */
-function lineOf({ family, tenant, username, clientId, scopes }: RefreshToken) {
-  return { family, tenant, username, scopes, ...(clientId === undefined ? undefined : { clientId }) }
+function lineOf({ family, tenant, username, clientId, scopes, loginGeneration = 0 }: RefreshToken) {
+  return { family, tenant, username, scopes, loginGeneration, ...(clientId === undefined ? undefined : { clientId }) }
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { JWTPayload } from 'jose'
+import { generationOf, standsFor } from '../middleware/auth-own-token.js'
 import { commonScopes, coversScope } from '../scopes.js'
 import { parseApiKey } from '../stores/api-key.js'
 import type { ApiKeyRecord, UserRecord } from '../stores/directory.js'
@@ -7,7 +8,7 @@ import type { IdentityStore } from '../stores/identity-store.js'
 import type { Introspection } from '../wire/authorization-server.js'
 import type { AccessTokens } from './access-tokens.js'
 import type { Ask } from './ask-within.js'
-import { type Client, invalidClient, isOver } from './oauth-client.js'
+import { type Client, invalidClient } from './oauth-client.js'
 import type { OAuthAnswer, OAuthRequest } from './oauth-endpoint.js'
 import { findUser } from './password-login.js'
 import { type TokenRefusal, tokenRefusal } from './token-refusal.js'
@@ -35,11 +36,10 @@ export function tokenIntrospection(options: IntrospectionOptions) {
     return ask(() => store.isTokenRevoked(known))
   }
 
-  /** The key or user that a token stands for, if it is still let in. */
+  /** The key or user that a token stands for. */
   const holderOf = async ({ sub = '', key_id: keyId }: JWTPayload): Promise<ApiKeyRecord | UserRecord | undefined> => {
-    if (typeof keyId !== 'string') return enabled(await findUser(store, ask, sub))
-    const record = enabled((await ask(() => store.findApiKey(keyId))) ?? undefined)
-    return record === undefined || isOver(record.expiresAt, now()) ? undefined : record
+    if (typeof keyId !== 'string') return findUser(store, ask, sub)
+    return (await ask(() => store.findApiKey(keyId))) ?? undefined
   }
 
   const ofAccessToken = async (token: string, mayRead: (tenant: unknown) => boolean): Promise<Introspection> => {
@@ -48,8 +48,7 @@ export function tokenIntrospection(options: IntrospectionOptions) {
     const { jti, sid, sub = '', exp = 0, iat = 0, aud, scope, client_id: clientId } = claims
     if (await isRevoked(jti, sid)) return inactive
     const holder = await holderOf(claims)
-    if (holder === undefined || holder.tenant !== claims['tenant']) return inactive
-    if ('username' in holder && iat < Math.floor((holder.loginsFrom ?? 0) / 1000)) return inactive
+    if (holder === undefined || holder.tenant !== claims['tenant'] || !standsFor(claims, holder, now())) return inactive
     const claimed = typeof scope === 'string' ? scope.split(' ') : []
     return {
       active: true,
@@ -71,8 +70,9 @@ export function tokenIntrospection(options: IntrospectionOptions) {
     const found = await ask(() => store.findRefreshToken(id, store.digestsOf(token), now()))
     if (found === undefined || !mayRead(found.tenant) || (await isRevoked(found.family))) return inactive
     const { username, tenant, clientId, scopes, createdAt, expiresAt } = found
-    const user = enabled(await findUser(store, ask, username))
-    if (user === undefined || user.tenant !== tenant || createdAt < (user.loginsFrom ?? 0)) return inactive
+    const user = await findUser(store, ask, username)
+    if (user?.tenant !== tenant || user.disabled === true) return inactive
+    if (generationOf(user) !== generationOf(found)) return inactive
     const answer: Introspection = {
       active: true,
       ...scopeOf(commonScopes(scopes, user.scopes)),
@@ -103,10 +103,6 @@ export function tokenIntrospection(options: IntrospectionOptions) {
     if (parsed?.kind === 'refresh') return { body: await ofRefreshToken(parsed.id, token, mayRead) }
     return { body: await ofAccessToken(token, mayRead) }
   }
-}
-
-function enabled<Holder extends { readonly disabled?: boolean }>(holder: Holder | undefined): Holder | undefined {
-  return holder?.disabled === true ? undefined : holder
 }
 
 function scopeOf(scopes: readonly string[]) {

@@ -4,7 +4,7 @@ import { isTollgateError } from '../errors.js'
 import { allowedMethods } from '../http/allowed-methods.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { noStore, sendBytes, sendJson } from '../http/respond.js'
-import { urlOf } from '../http/route-template.js'
+import { queryParams } from '../http/route-template.js'
 import { challenges, insufficientScope } from '../middleware/auth-challenge.js'
 import { formatUsd } from '../money.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
@@ -79,8 +79,7 @@ export function usageRoute(options: UsageRouteOptions): Handler {
     if (principal === undefined) throw unauthenticated()
     const isOperator = coversScope(principal.scopes, 'admin:all')
     if (!isOperator && !coversScope(principal.scopes, 'usage:read')) throw insufficientScope('api', ['usage:read'])
-    const search = new URL(urlOf(req), 'http://localhost').searchParams
-    const query = parseWith(usageQuery, Object.fromEntries(search), 'query')
+    const query = parseWith(usageQuery, Object.fromEntries(queryParams(req)), 'query')
     if (query.tenant !== undefined && query.tenant !== principal.tenant && !isOperator) {
       throw insufficientScope('api', ['admin:all'])
     }

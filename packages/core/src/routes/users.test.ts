@@ -51,7 +51,7 @@ describe('usersRoute', () => {
   })
 
   it('ends the logins made with an old password, and takes the new one only', async () => {
-    const { ask, logIn, token, me, store } = await administration()
+    const { ask, logIn, token, me } = await administration()
     const { body: user } = await ask('acme', 'POST', '/v1/users', { username: 'grace', password })
     const login = await logIn('grace', password)
     const changed = await ask('acme', 'PATCH', `/v1/users/${user.id}`, { password: 'quite another one' })
@@ -60,11 +60,27 @@ describe('usersRoute', () => {
     expect((await logIn('grace', password)).status).toBe(400)
     const next = await logIn('grace', 'quite another one')
     expect((await me(next.access_token)).status).toBe(200)
-    // A second later than the login, by what a token says of itself.
-    await store.update('user', { id: user.id }, () => ({ loginsFrom: Date.now() + 2_000 }), setUp)
-    expect((await me(next.access_token)).status).toBe(401)
+    // In the very second of the login: the tokens of the old one are over, whatever the clock says.
+    const third = await ask('acme', 'PATCH', `/v1/users/${user.id}`, { password: 'and a third one' })
+    expect([third.status, (await me(next.access_token)).status]).toEqual([200, 401])
+    expect((await me((await logIn('grace', 'and a third one')).access_token)).status).toBe(200)
     expect((await ask('acme', 'PATCH', `/v1/users/${user.id}`, { password: null })).body['has_password']).toBe(false)
-    expect((await logIn('grace', 'quite another one')).status).toBe(400)
+    expect((await logIn('grace', 'and a third one')).status).toBe(400)
+  })
+
+  it('ends a login that read the old password while the new one was being set', async () => {
+    const { ask, logIn, token, me, store } = await administration()
+    const { body: user } = await ask('acme', 'POST', '/v1/users', { username: 'grace', password })
+    const asItWas = await store.findUser('grace')
+    await ask('acme', 'PATCH', `/v1/users/${user.id}`, { password: 'quite another one' })
+    const { findUser } = store
+    // As a database shows it to whoever came before the commit.
+    store.findUser = () => Promise.resolve(asItWas)
+    const late = await logIn('grace', password)
+    store.findUser = findUser
+    expect(late.status).toBe(200)
+    expect((await token({ grant_type: 'refresh_token', refresh_token: late.refresh_token })).status).toBe(400)
+    expect((await me(late.access_token)).status).toBe(401)
   })
 
   it('changes what is given, takes away what is null, leaves the rest', async () => {
@@ -75,11 +91,11 @@ describe('usersRoute', () => {
       tenant: 'acme',
       team: team.id,
       tier: 'pro',
-      roles: ['viewer'],
+      roles: ['member'],
     })
-    expect(user).toMatchObject({ team: team.id, tier: 'pro', scopes: [], roles: ['viewer'], has_password: false })
+    expect(user).toMatchObject({ team: team.id, tier: 'pro', scopes: [], roles: ['member'], has_password: false })
     const changed = await ask('acme', 'PATCH', `/v1/users/${user.id}`, { team: null, scopes: ['chat'] })
-    expect(changed.body).toMatchObject({ team: null, tier: 'pro', scopes: ['chat'], roles: ['viewer'] })
+    expect(changed.body).toMatchObject({ team: null, tier: 'pro', scopes: ['chat'], roles: ['member'] })
     expect((await ask('acme', 'PATCH', `/v1/users/${user.id}`, {})).body['scopes']).toEqual(['chat'])
   })
 
@@ -127,7 +143,10 @@ describe('usersRoute', () => {
       expect(answer, `${method} ${path} ${JSON.stringify(body)}`).toMatchObject({ status: 403 })
       expect(answer.headers.get('www-authenticate')).toContain(`scope="${scope}"`)
     }
-    // Less is always allowed.
+    // Who has more may be ended. Taking a part away is no less: it would be back, for whoever set a password meanwhile, when it is given back.
+    for (const body of [{ roles: [] }, { scopes: ['chat'] }]) {
+      expect(await ask('acme', 'PATCH', `/v1/users/${strong.id}`, body)).toMatchObject({ status: 403 })
+    }
     expect((await ask('acme', 'PATCH', `/v1/users/${strong.id}`, { disabled: true })).status).toBe(200)
     for (const who of ['nobody', 'stranger']) {
       expect([401, 403]).toContain((await ask(who, 'GET', '/v1/users')).status)

@@ -39,8 +39,8 @@ export interface UserRecord {
   readonly limits?: Readonly<Record<string, number | string>>
   /** PHC string: `$scrypt$ln=15,r=8,p=3$<salt>$<hash>`. Without it no password is right. */
   readonly passwordHash?: string
-  /** Logins, and their tokens, made before this time are over. Milliseconds since the epoch. */
-  readonly loginsFrom?: number
+  /** Counts up when all logins, and their tokens, are to be over. Default 0. */
+  readonly loginGeneration?: number
   readonly disabled?: boolean
 }
 

@@ -51,8 +51,8 @@ export interface User extends Kept {
   readonly roles: readonly string[]
   /** PHC string. Without it, no password. */
   readonly passwordHash?: string
-  /** Logins, and their tokens, made before this time are over. */
-  readonly loginsFrom?: number
+  /** Counts up when all logins, and their tokens, are to be over. Default 0. A number, since clocks cannot tell which of two came first. */
+  readonly loginGeneration?: number
   readonly disabled: boolean
 }
 
@@ -177,6 +177,8 @@ export interface RefreshToken {
   readonly username: string
   readonly clientId?: string
   readonly scopes: readonly string[]
+  /** The `loginGeneration` that its user had at the login. Default 0. */
+  readonly loginGeneration?: number
   readonly createdAt: number
   readonly expiresAt: number
 }

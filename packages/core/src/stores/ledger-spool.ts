@@ -124,18 +124,14 @@ export function ledgerSpool({ folder, maxBytes, sync, lose, onError }: LedgerSpo
 
   /** The oldest closed file, those of dead processes too. */
   const oldest = async (): Promise<string | undefined> => {
-    const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return []
-      throw error
-    })
-    for (const name of names.filter((each) => each.endsWith(openEnd))) {
+    for (const name of (await filesOf(folder)).filter((each) => each.endsWith(openEnd))) {
       const path = join(folder, name)
       const touched = await stat(path).catch(() => undefined)
       if (path === segment?.path || touched === undefined) continue
       if (Date.now() - touched.mtimeMs < orphanedMs && !hasDied(name)) continue
       await rename(path, closedName(path)).catch(() => {})
     }
-    const closed = (await readdir(folder)).filter((each) => each.endsWith(closedEnd)).sort()
+    const closed = (await filesOf(folder)).filter((each) => each.endsWith(closedEnd)).sort()
     return closed[0] === undefined ? undefined : join(folder, closed[0])
   }
 
@@ -209,8 +205,16 @@ function rowsOf(text: string, onWrong: (line: string) => void): LedgerRow[] {
   })
 }
 
+/** None before the first row is kept. */
+async function filesOf(folder: string): Promise<string[]> {
+  return readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return []
+    throw error
+  })
+}
+
 async function weigh(folder: string): Promise<number> {
   let sum = 0
-  for (const name of await readdir(folder)) sum += (await stat(join(folder, name)).catch(() => undefined))?.size ?? 0
+  for (const name of await filesOf(folder)) sum += (await stat(join(folder, name)).catch(() => undefined))?.size ?? 0
   return sum
 }

@@ -1,3 +1,4 @@
+import { checkTimeZone } from '../calendar-window.js'
 import { configInvalid, TollgateError } from '../errors.js'
 import type { LedgerDimension, LedgerQuery, LedgerRow } from './ledger.js'
 
@@ -30,11 +31,13 @@ export function checkLedgerQuery({
   to,
   limit,
   by,
+  timeZone,
   where = {},
 }: Pick<LedgerQuery, 'from' | 'to' | 'limit' | 'where'> & Partial<LedgerQuery>): void {
   if (!Number.isFinite(from) || !Number.isFinite(to)) throw configInvalid('A query of the ledger needs from and to.')
   if (!(Number.isInteger(limit) && limit >= 1 && limit <= 10_000))
     throw configInvalid('limit must be from 1 to 10,000.')
+  if (timeZone !== undefined) checkTimeZone(timeZone)
   for (const name of [...(by ?? []), ...Object.keys(where)]) {
     if (!Object.hasOwn(columns, name) && !/^tag:.+/.test(name)) throw configInvalid(`A ledger has no ${name}.`)
   }

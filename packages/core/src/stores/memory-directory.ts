@@ -69,7 +69,7 @@ const schema = z.strictObject({
         models,
         limits,
         userId: name.optional(),
-        loginsFrom: z.number().optional(),
+        loginGeneration: z.int().min(0).optional(),
         passwordHash: z.string().refine(isPasswordHash, `must be ${phcShape}`).optional(),
         disabled: z.boolean().optional(),
       }),

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { TollgateError } from '../errors.js'
 import { checkedOptions, functionOption } from '../options.js'
 import type { DirectoryChange } from './directory.js'
-import { effectiveKey, effectiveUser } from './effective-identity.js'
+import { effectiveKey, effectiveUser, rolesOf } from './effective-identity.js'
 import { changedFields } from './identity-audit.js'
 import { checkChanges, cursorOf } from './identity-changes.js'
 import { type IdentitySecret, identitySecrets } from './identity-secrets.js'
@@ -117,10 +117,10 @@ export function memoryIdentityStore(options: MemoryIdentityStoreOptions = {}): I
       throw missing(owner.kind, owner.id)
   }
 
-  const frameOf = (tenant: string, team: string | undefined) => ({
+  const frameOf = (tenant: string, team: string | undefined, roles: readonly string[]) => ({
     tenant: kept.tenant.get(tenant)?.item,
     team: team === undefined ? undefined : at('team', { tenant, id: team })?.item,
-    roles: [...kept.role.values()].map(({ item }) => item).filter((role) => role.tenant === tenant),
+    roles: roles.flatMap((id) => at('role', { tenant, id })?.item ?? []),
   })
 
   const pageOf = <Item>(all: Iterable<Kept<Item>>, fits: (item: Item) => boolean, query: ListQuery): Page<Item> => {
@@ -157,13 +157,15 @@ export function memoryIdentityStore(options: MemoryIdentityStoreOptions = {}): I
       if (key === undefined) return undefined
       const { owner, tenant } = key
       const user = owner.kind === 'user' ? at('user', { tenant, id: owner.id })?.item : undefined
-      const frame = frameOf(tenant, owner.kind === 'team' ? owner.id : user?.team)
+      const frame = frameOf(tenant, owner.kind === 'team' ? owner.id : user?.team, rolesOf(key, user))
       return frozenWhole(effectiveKey(key, user, frame))
     },
     findUser(username) {
       const id = usernames.get(username)
       const user = id === undefined ? undefined : kept.user.get(id)?.item
-      return user === undefined ? undefined : frozenWhole(effectiveUser(user, frameOf(user.tenant, user.team)))
+      return user === undefined
+        ? undefined
+        : frozenWhole(effectiveUser(user, frameOf(user.tenant, user.team, user.roles)))
     },
     onChange(listener) {
       listeners.add(listener)

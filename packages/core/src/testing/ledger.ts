@@ -211,6 +211,8 @@ export const ledgerCases: readonly LedgerCase[] = [
     ])
     assert.deepEqual(await by('month'), [['2026-10-01T00:00:00.000Z', 5]])
     assert.equal((await by('hour')).length, 5)
+    // By name only: signs of offsets do not mean the same everywhere.
+    for (const zone of ['+01:00', '-0500', 'Mars/Base', 'posixrules', '']) await assert.rejects(by('day', zone))
   }),
   ledgerCase('gives pages that are whole and without doubles', async (ledger) => {
     const rows = Array.from({ length: 25 }, (_, index) =>

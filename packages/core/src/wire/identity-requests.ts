@@ -20,10 +20,15 @@ const models = z.array(z.string().min(1).max(256)).max(100)
 const addresses = z.array(z.string().min(1).max(64)).min(1).max(100)
 const name = z.string().trim().min(1).max(256)
 const tier = z.string().min(1).max(128)
+/** Numbers are exact up to here. */
+const mostUnits = Number.MAX_SAFE_INTEGER
 const limits = z
   .record(
     z.string().regex(/^[\w.-]{1,64}$/, 'must be the name of a rule'),
-    z.union([z.number().min(0), z.string().regex(/^\d+(\.\d{1,9})?$/, 'must be a decimal, 0 or more')]),
+    z.union([
+      z.number().min(0).max(mostUnits),
+      z.string().regex(/^\d{1,15}(\.\d{1,9})?$/, 'must be a decimal from 0 to 10^15'),
+    ]),
   )
   .refine((amounts) => Object.keys(amounts).length <= 50, 'must have 50 rules or less')
 const time = z.iso.datetime({ offset: true, error: 'must be a time as ISO 8601 with its zone: 2027-01-31T00:00:00Z' })
