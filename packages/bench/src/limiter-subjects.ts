@@ -3,7 +3,6 @@ import { contextOf } from '@tollgate/core/http/context'
 import { recordUsage } from '@tollgate/core/http/record-usage'
 import { bodyLimit } from '@tollgate/core/middleware/body-limit'
 import { type LimitRule, limits } from '@tollgate/core/middleware/limits'
-import { rateLimit } from '@tollgate/core/middleware/rate-limit'
 import { priceTable } from '@tollgate/core/price-table'
 import type { Principal } from '@tollgate/core/principal'
 import type { LimitStore } from '@tollgate/core/stores/limit-store'
@@ -72,11 +71,6 @@ export function limiterSubjects(redis: Redis | undefined, prefix: string): reado
       name: 'rate-limiter-flexible',
       where: 'memory',
       make: flexible((points) => new RateLimiterMemory({ points, duration: 60 })),
-    },
-    {
-      name: 'Tollgate rateLimit, one rule',
-      where: 'memory',
-      make: (limit) => pairOf(rateLimit({ tiers: { free: { limit } } }) as RequestHandler),
     },
     { name: 'Tollgate limits, one rule', where: 'memory', make: ours(() => memoryLimitStore(), ['requests']) },
     { name: 'Tollgate limits, four rules', where: 'memory', make: ours(() => memoryLimitStore(), four) },

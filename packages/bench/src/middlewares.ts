@@ -86,7 +86,7 @@ const cases: readonly Case[] = [
   peer('express-jwt, KeyObject', expressjwt({ secret: createSecretKey(Buffer.from(jwtSecret)), ...peerJwt }), repeated),
   {
     name: 'rateLimit, memory (over auth)',
-    layers: [identified, rateLimit({ tiers: { free: { limit: 0 }, enterprise: { limit: 1e9 } } }) as RequestHandler],
+    layers: [identified, rateLimit({ limit: { enterprise: 1e9, default: 0 } }) as RequestHandler],
     authorization: (index) => byKey[index % byKey.length],
     over: [identified],
   },

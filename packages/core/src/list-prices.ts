@@ -92,16 +92,18 @@ export function listPrice(vendor: string, model: string, atMs: number): ListPric
   return { tiers, changes: Array.isArray(found.model.prices) }
 }
 
-/** The list's names of what we carry. Hours of audio, pages, searches and one-hour cache writes have no bucket in a usage. */
+/** The list's names of what we carry. Hours of audio, pages and searches have no bucket in a usage. */
 const buckets: ReadonlyArray<readonly [listed: string, bucket: keyof Rates, digits: number]> = [
   ['input_mtok', 'inputToken', 6],
   ['output_mtok', 'outputToken', 6],
   ['cache_read_mtok', 'cacheReadToken', 6],
   ['cache_write_mtok', 'cacheWriteToken', 6],
+  ['cache_write_1h_mtok', 'cacheWrite1hToken', 6],
   ['input_audio_mtok', 'inputAudioToken', 6],
   ['input_image_mtok', 'inputImageToken', 6],
   ['output_reasoning_mtok', 'reasoningToken', 6],
   ['output_audio_mtok', 'outputAudioToken', 6],
+  ['output_image_mtok', 'outputImageToken', 6],
   ['requests_kcount', 'request', 9],
 ]
 

@@ -15,6 +15,8 @@ export interface Price {
   readonly cacheReadToken?: number
   /** Falls back to `inputToken`. */
   readonly cacheWriteToken?: number
+  /** Falls back to `cacheWriteToken`. */
+  readonly cacheWrite1hToken?: number
   /** Falls back to `inputToken`. */
   readonly inputAudioToken?: number
   /** Falls back to `inputToken`. */
@@ -23,6 +25,8 @@ export interface Price {
   readonly reasoningToken?: number
   /** Falls back to `outputToken`. */
   readonly outputAudioToken?: number
+  /** Falls back to `outputToken`. */
+  readonly outputImageToken?: number
   /** One row predicted. Falls back to 0. */
   readonly row?: number
   /** Once a request. Falls back to 0. */
@@ -43,11 +47,13 @@ export function costNanoUsd(usage: Usage, price: Price): number {
     product(usage.inputTokens, inputToken) +
     product(usage.cacheReadTokens, price.cacheReadToken ?? inputToken) +
     product(usage.cacheWriteTokens, price.cacheWriteToken ?? inputToken) +
+    product(usage.cacheWrite1hTokens, price.cacheWrite1hToken ?? price.cacheWriteToken ?? inputToken) +
     product(usage.inputAudioTokens, price.inputAudioToken ?? inputToken) +
     product(usage.inputImageTokens, price.inputImageToken ?? inputToken) +
     product(usage.outputTokens, outputToken) +
     product(usage.reasoningTokens, price.reasoningToken ?? outputToken) +
     product(usage.outputAudioTokens, price.outputAudioToken ?? outputToken) +
+    product(usage.outputImageTokens, price.outputImageToken ?? outputToken) +
     product(usage.rows, price.row ?? 0) +
     product(1, price.request ?? 0)
   const nano = (pico + 999n) / 1000n

@@ -113,6 +113,49 @@ describe('list prices', () => {
   })
 })
 
+describe('prices that change', () => {
+  const rate = (input: string, from?: string) => ({
+    usdPerMillionTokens: { input, output: '1' },
+    ...(from === undefined ? {} : { from }),
+  })
+
+  it('hold from their time on, to the millisecond', () => {
+    let time = Date.parse('2026-12-31T22:59:59.999Z')
+    const prices = priceTable({
+      list: false,
+      now: () => time,
+      overrides: { m: [rate('3', '2027-06-01T00:00:00Z'), rate('1'), rate('2', '2027-01-01T00:00:00+01:00')] },
+    })
+    const input = () => prices.price({ provider: 'p', model: 'm' })?.inputToken
+    expect(input()).toBe(1_000_000)
+    time += 1
+    expect(input()).toBe(2_000_000)
+    time = Date.parse('2030-01-01T00:00:00Z')
+    expect(input()).toBe(3_000_000)
+  })
+
+  it('leave what would hold without them until the first has come', () => {
+    let time = Date.parse('2026-01-01T00:00:00Z')
+    const prices = priceTable({
+      now: () => time,
+      overrides: {
+        'gpt-4o': [rate('7', '2027-01-01T00:00:00Z')],
+        'p/own': [rate('7', '2027-01-01T00:00:00Z')],
+        'p/*': rate('5'),
+        none: [rate('7', '2027-01-01T00:00:00Z')],
+      },
+    })
+    const inputs = () =>
+      (['openai/gpt-4o', 'p/own', 'q/none'] as const).map((name) => {
+        const [provider = '', model = ''] = name.split('/')
+        return prices.price({ provider, model })?.inputToken
+      })
+    expect(inputs()).toEqual([2_500_000, 5_000_000, undefined])
+    time = Date.parse('2027-01-01T00:00:00Z')
+    expect(inputs()).toEqual([7_000_000, 7_000_000, 7_000_000])
+  })
+})
+
 describe('overrides', () => {
   const rate = (input: number) => ({ usdPerMillionTokens: { input, output: 0 } })
   const prices = priceTable({
@@ -191,6 +234,9 @@ describe('overrides', () => {
     ],
     ['too fine a rate', { overrides: { m: { usdPerMillionTokens: { input: '0.0000001' } } } }, /at most 6/],
     ['a word', { overrides: { m: { usdPerRequest: 'cheap' } } }, /usdPerRequest/],
+    ['a time without zone', { overrides: { m: [{ from: '2027-01-01', free: true }] } }, /overrides\.m/],
+    ['no price at all', { overrides: { m: [] } }, /overrides\.m/],
+    ['two prices since ever', { overrides: { m: [{ free: true }, { usdPerRow: 1 }] } }, /same time/],
     ['a star within', { overrides: { 'a*b': { free: true } } }, /\*/],
     ['the same name twice', { overrides: { A: { free: true }, a: { free: true } } }, /twice/],
     ['an unknown vendor', { vendors: { p: 'openia' } }, /openia/],

@@ -88,16 +88,16 @@ export function priceTable(options: PriceTableOptions = {}): PriceTable {
   const memo = new LRUCache<string, Known>({ max: 1_000 })
 
   const lookUp = (target: Target, nowMs: number): Known => {
-    const own = override(target)
-    if (own !== undefined) return { tiers: [tierOf(0, own)], validUntilMs: Number.POSITIVE_INFINITY }
+    const { rates: own, validUntilMs } = override(target, nowMs)
+    if (own !== undefined) return { tiers: [tierOf(0, own)], validUntilMs }
     const given = vendorByProvider.get(target.provider.toLowerCase())
     const offList = !list || given === false || target.model.length > longestName
     const vendor = offList ? undefined : (given ?? vendorOf(target))
     const listed = vendor === undefined ? undefined : listPrice(vendor, target.model, nowMs)
-    if (listed === undefined) return { tiers: [], validUntilMs: Number.POSITIVE_INFINITY }
+    if (listed === undefined) return { tiers: [], validUntilMs }
     return {
       tiers: listed.tiers.map(({ abovePromptTokens, rates }) => tierOf(abovePromptTokens, rates)),
-      validUntilMs: listed.changes ? nowMs - (nowMs % minuteMs) + minuteMs : Number.POSITIVE_INFINITY,
+      validUntilMs: listed.changes ? Math.min(validUntilMs, nowMs - (nowMs % minuteMs) + minuteMs) : validUntilMs,
     }
   }
 
@@ -142,6 +142,8 @@ function covers(rates: Rates, usage: Usage): boolean {
     if (usage.inputTokens > 0) return false
     if ((usage.cacheReadTokens ?? 0) > 0 && rates.cacheReadToken === undefined) return false
     if ((usage.cacheWriteTokens ?? 0) > 0 && rates.cacheWriteToken === undefined) return false
+    const { cacheWrite1hToken = rates.cacheWriteToken } = rates
+    if ((usage.cacheWrite1hTokens ?? 0) > 0 && cacheWrite1hToken === undefined) return false
     if ((usage.inputAudioTokens ?? 0) > 0 && rates.inputAudioToken === undefined) return false
     if ((usage.inputImageTokens ?? 0) > 0 && rates.inputImageToken === undefined) return false
   }
@@ -149,6 +151,7 @@ function covers(rates: Rates, usage: Usage): boolean {
     if (usage.outputTokens > 0) return false
     if ((usage.reasoningTokens ?? 0) > 0 && rates.reasoningToken === undefined) return false
     if ((usage.outputAudioTokens ?? 0) > 0 && rates.outputAudioToken === undefined) return false
+    if ((usage.outputImageTokens ?? 0) > 0 && rates.outputImageToken === undefined) return false
   }
   // Rows come with tokens (one is priced) or alone (then only a price for rows, or for the request, says what they cost).
   return (usage.rows ?? 0) === 0 || rates.row !== undefined || rates.request !== undefined || usage.inputTokens > 0

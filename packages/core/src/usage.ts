@@ -8,12 +8,15 @@ export interface Usage {
   readonly inputTokens: number
   readonly cacheReadTokens?: number
   readonly cacheWriteTokens?: number
+  /** Written to be kept for an hour, which Anthropic bills apart; not within `cacheWriteTokens`. */
+  readonly cacheWrite1hTokens?: number
   readonly inputAudioTokens?: number
   readonly inputImageTokens?: number
-  /** Text output, without reasoning and audio. */
+  /** Text output, without reasoning, audio and pictures. */
   readonly outputTokens: number
   readonly reasoningTokens?: number
   readonly outputAudioTokens?: number
+  readonly outputImageTokens?: number
   /** Rows predicted, for models that do not count in tokens. */
   readonly rows?: number
   /** True when we counted it ourselves because the provider did not say. */
@@ -29,6 +32,7 @@ export function promptTokens(usage: Usage): number {
     usage.inputTokens +
     (usage.cacheReadTokens ?? 0) +
     (usage.cacheWriteTokens ?? 0) +
+    (usage.cacheWrite1hTokens ?? 0) +
     (usage.inputAudioTokens ?? 0) +
     (usage.inputImageTokens ?? 0)
   )
@@ -36,7 +40,9 @@ export function promptTokens(usage: Usage): number {
 
 /** All output tokens, reasoning included: OpenAI's `completion_tokens`. */
 export function completionTokens(usage: Usage): number {
-  return usage.outputTokens + (usage.reasoningTokens ?? 0) + (usage.outputAudioTokens ?? 0)
+  return (
+    usage.outputTokens + (usage.reasoningTokens ?? 0) + (usage.outputAudioTokens ?? 0) + (usage.outputImageTokens ?? 0)
+  )
 }
 
 /** Prompt and completion together. */
@@ -48,11 +54,13 @@ const counts = [
   'inputTokens',
   'cacheReadTokens',
   'cacheWriteTokens',
+  'cacheWrite1hTokens',
   'inputAudioTokens',
   'inputImageTokens',
   'outputTokens',
   'reasoningTokens',
   'outputAudioTokens',
+  'outputImageTokens',
   'rows',
 ] as const
 

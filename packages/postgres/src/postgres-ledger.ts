@@ -8,7 +8,7 @@ import type {
   LedgerRow,
   LedgerSum,
 } from '@tollgate/core/stores/ledger'
-import { checkLedgerQuery, offsetOf } from '@tollgate/core/stores/ledger-sums'
+import { checkLedgerQuery, offsetOf, otherTokens } from '@tollgate/core/stores/ledger-sums'
 import { type ExpressionBuilder, type SqlBool, sql } from 'kysely'
 import { z } from 'zod'
 import type { PostgresConnection } from './connection.js'
@@ -208,10 +208,10 @@ function valuesOf(given: LedgerRow) {
     priced: usage === undefined ? null : costNanoUsd !== null,
     input_tokens: usage?.inputTokens ?? 0,
     cache_read_tokens: usage?.cacheReadTokens ?? 0,
-    cache_write_tokens: usage?.cacheWriteTokens ?? 0,
+    cache_write_tokens: (usage?.cacheWriteTokens ?? 0) + (usage?.cacheWrite1hTokens ?? 0),
     output_tokens: usage?.outputTokens ?? 0,
     reasoning_tokens: usage?.reasoningTokens ?? 0,
-    other_tokens: (usage?.inputAudioTokens ?? 0) + (usage?.inputImageTokens ?? 0) + (usage?.outputAudioTokens ?? 0),
+    other_tokens: usage === undefined ? 0 : otherTokens(usage),
     rows: usage?.rows ?? 0,
     tags: tags === undefined ? null : JSON.stringify(tags),
     body,

@@ -57,7 +57,7 @@ export function tollgateStack(upstreamOrigin: string): readonly Mount[] {
       directory: memoryDirectory({ apiKeys: keys }),
       jwt: { issuer: jwtIssuer, audience: jwtAudience, algorithms: ['HS256'], secret: jwtSecret },
     }),
-    rateLimit({ tiers: { free: { limit: 0 }, enterprise: { limit: 1_000_000_000 } } }),
+    rateLimit({ limit: { enterprise: 1_000_000_000, default: 0 } }),
     cost({ overrides: { [`upstream/${modelName}`]: { usdPerMillionTokens } } }),
     ...answers,
     { path: chatPath, handler: chatCompletions({ service }) },

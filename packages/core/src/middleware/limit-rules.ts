@@ -42,6 +42,8 @@ export interface LimitRule {
     | LimitAmount
     | Readonly<Record<string, LimitAmount>>
     | ((subject: LimitSubject) => LimitAmount | undefined)
+  /** Units of this request, 0 or more; for `requests` only. Default 1. One that asks for more than there can ever be at once passes when there is all. */
+  readonly cost?: (subject: LimitSubject) => number
   /** Milliseconds in which `limit` units come back, steadily. Default 60,000, unless `calendar` is given. Not for `concurrency`. */
   readonly windowMs?: number
   /** Units at once, after a pause. Default `limit`. Not with `calendar`. */
@@ -77,6 +79,7 @@ export const limitRule = z
       z.record(z.string(), amount),
       functionOption<(subject: LimitSubject) => LimitAmount | undefined>(),
     ]),
+    cost: functionOption<(subject: LimitSubject) => number>().optional(),
     windowMs: z.number().positive().optional(),
     burst: z.number().min(0).optional(),
     calendar: z.enum(['hour', 'day', 'week', 'month', 'year']).optional(),
@@ -89,6 +92,7 @@ export const limitRule = z
   .superRefine((rule, issues) => {
     const wrong = (path: string, message: string) => issues.addIssue({ code: 'custom', path: [path], message })
     const { measure, windowMs, burst, calendar, timeZone, thresholds } = rule
+    if (rule.cost !== undefined && measure !== 'requests') wrong('cost', 'is for requests; the others are counted')
     if (measure === 'concurrency') {
       for (const name of ['windowMs', 'burst', 'calendar'] as const) {
         if (rule[name] !== undefined) wrong(name, 'is not for concurrency, which has no window')
@@ -110,6 +114,8 @@ export interface CompiledRule {
   readonly onStoreError: 'open' | 'closed' | 'local'
   readonly thresholds: readonly number[]
   readonly calendar: CalendarUnit | undefined
+  /** Units of a request, for `requests`. Throws `config_invalid` for what is none. */
+  units(subject: LimitSubject): number
   /** Whose count, and the claim for so many units; `undefined` if the rule does not apply. */
   claim(subject: LimitSubject, cost: number, address: () => string, now: number): Claim | undefined
   /** As it is told in fields; `undefined` for money. */
@@ -191,6 +197,9 @@ export function compileRule(rule: z.output<typeof limitRule>): CompiledRule {
     const { principal, target } = subject
     if (typeof rule.per === 'function') {
       const key = rule.per(subject)
+      if (key !== undefined && (typeof key !== 'string' || key === '')) {
+        throw configInvalid(`The limit "${name}": per() must return a text that is not empty, or undefined, at once.`)
+      }
       const partition = principal === undefined ? '' : principal.tenant
       return key === undefined ? undefined : { key: `custom=${part(key)}`, partition }
     }
@@ -223,7 +232,7 @@ export function compileRule(rule: z.output<typeof limitRule>): CompiledRule {
     const key = `${part(partition)}|${name}|${holder.key}`
     const base = { rule: name, key, partition, limit, ...(shadow ? { shadow } : undefined) }
     if (measure === 'concurrency') return { ...base, whole: { ...base, kind: 'lease', leaseMs } }
-    if (measure !== 'requests' || windowOf !== undefined) return base
+    if (measure !== 'requests' || windowOf !== undefined || rule.cost !== undefined) return base
     return { ...base, whole: { ...base, kind: 'bucket', windowMs, burst: rule.burst ?? limit, cost: 1 } }
   }
   const baseOf = (subject: LimitSubject, address: () => string): Base | undefined => {
@@ -247,6 +256,11 @@ export function compileRule(rule: z.output<typeof limitRule>): CompiledRule {
     onStoreError: rule.onStoreError ?? (measure === 'money' ? 'closed' : 'open'),
     thresholds,
     calendar,
+    units(subject) {
+      const asked = rule.cost?.(subject) ?? 1
+      if (typeof asked === 'number' && asked >= 0 && asked <= Number.MAX_SAFE_INTEGER) return asked
+      throw configInvalid(`The limit "${name}": cost() must return a number from 0 up, at once, not ${String(asked)}.`)
+    },
     claim(subject, cost, address, now) {
       const base = baseOf(subject, address)
       if (base === undefined) return undefined

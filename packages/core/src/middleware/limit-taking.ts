@@ -54,6 +54,7 @@ export function limitTaking({ store, storeTimeoutMs, instances, styles, onEvent 
   const denied = new LRUCache<string, { readonly until: number; readonly state: ClaimState }>({ max: 10_000 })
   let isRemote = false
   let failedAt = Number.NEGATIVE_INFINITY
+  let warnedAt = Number.NEGATIVE_INFINITY
 
   const tell = (event: LimitEvent): void => {
     try {
@@ -145,7 +146,15 @@ export function limitTaking({ store, storeTimeoutMs, instances, styles, onEvent 
 
   const failed = (subject: LimitSubject, res: ServerResponse, entries: readonly Entry[], error: unknown) => {
     failedAt = performance.now()
-    subject.context.log?.error({ err: error }, 'the limit store failed')
+    const { log } = subject.context
+    if (log !== undefined) log.error({ err: error }, 'the limit store failed')
+    else if (failedAt - warnedAt >= 60_000) {
+      warnedAt = failedAt
+      const reason = error instanceof Error ? error.message : String(error)
+      process.emitWarning(`limits: the store failed (${reason}); what \`onStoreError\` says holds until it answers.`, {
+        code: 'TOLLGATE_STORE_FAILED',
+      })
+    }
     return withoutStore(subject, res, entries, error)
   }
 

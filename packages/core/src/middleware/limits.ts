@@ -99,6 +99,15 @@ export interface Limits extends Handler {
   close(): void
 }
 
+const countedKey = Symbol.for('tollgate.counted')
+
+/** What has counted a request, the latest first. */
+interface Counted {
+  readonly store: LimitStore
+  readonly entries: readonly Entry[]
+  readonly before: Counted | undefined
+}
+
 const style = z.enum(rateLimitFieldStyles)
 const schema = z.strictObject({
   rules: z
@@ -160,15 +169,23 @@ export function limits(options: LimitsOptions): Limits {
   const addressOf = (req: IncomingMessage) => {
     let address: string | undefined
     return () => {
+      const { 'x-forwarded-for': forwardedFor, forwarded } = req.headers
+      if (options.trustProxy === undefined && (forwardedFor ?? forwarded) !== undefined) {
+        warnOnce(
+          'A request came with X-Forwarded-For or Forwarded, but trustProxy is not set: everyone behind a proxy shares one limit. Set trustProxy, to false if there is no proxy.',
+        )
+      }
       address ??= addressKey(clientAddress(req, settings), settings.ipv6PrefixLength)
       return address
     }
   }
 
   /** Units that a rule is asked for beforehand. */
-  const costOf = (rule: CompiledRule, { principal, target }: LimitSubject, of: LimitEstimate | undefined): number => {
-    if (rule.measure === 'requests' || rule.measure === 'concurrency') return 1
+  const costOf = (rule: CompiledRule, subject: LimitSubject, of: LimitEstimate | undefined): number => {
+    if (rule.measure === 'requests') return rule.units(subject)
+    if (rule.measure === 'concurrency') return 1
     if (of === undefined) return 0
+    const { principal, target } = subject
     const { inputTokens, model = '' } = of
     const outputTokens = of.maxOutputTokens ?? learned.expect(callerOf(principal), target?.model ?? model)
     const usage = { inputTokens, outputTokens, estimated: true }
@@ -191,6 +208,31 @@ export function limits(options: LimitsOptions): Limits {
       if (claim !== undefined) entries.push({ rule, claim })
     }
     return entries
+  }
+
+  const warned = new Set<string>()
+  const warnOnce = (message: string): void => {
+    if (warned.has(message)) return
+    warned.add(message)
+    process.emitWarning(`limits: ${message}`, { code: 'TOLLGATE_LIMITS' })
+  }
+
+  /** Two that would count the same caller in the same store by the same rule count a request once. */
+  const notCountedYet = (req: IncomingMessage, entries: Entry[]): Entry[] => {
+    const carrier = req as { [countedKey]?: Counted }
+    const before = carrier[countedKey]
+    carrier[countedKey] = { store, entries, before }
+    if (before === undefined) return entries
+    return entries.filter(({ rule, claim }) => {
+      for (let each: Counted | undefined = before; each !== undefined; each = each.before) {
+        if (each.store !== store || !each.entries.some((other) => other.claim.key === claim.key)) continue
+        warnOnce(
+          `Two rules named "${rule.name}" with one store saw the same request; it is counted once. Mount one, or give the second another name.`,
+        )
+        return false
+      }
+      return true
+    })
   }
 
   const estimateOf = async (req: IncomingMessage, context: RequestContext): Promise<LimitEstimate | undefined> => {
@@ -316,12 +358,13 @@ export function limits(options: LimitsOptions): Limits {
     const address = addressOf(req)
     const subject: LimitSubject = { req, context, principal: context.principal, target: undefined }
     const begin = (estimate: LimitEstimate | undefined) => {
-      const entries = entriesOf(
+      const arriving = entriesOf(
         subject,
         address,
         ({ perModel }) => !perModel,
         (rule) => costOf(rule, subject, estimate),
       )
+      const entries = notCountedYet(req, arriving)
       const admit = (taken: Taken | undefined): void => {
         const run: Running = {
           subject,

@@ -51,11 +51,13 @@ const tokenBuckets = {
   input: 'inputTokens',
   cache_read: 'cacheReadTokens',
   cache_write: 'cacheWriteTokens',
+  cache_write_1h: 'cacheWrite1hTokens',
   input_audio: 'inputAudioTokens',
   input_image: 'inputImageTokens',
   output: 'outputTokens',
   reasoning: 'reasoningTokens',
   output_audio: 'outputAudioTokens',
+  output_image: 'outputImageTokens',
 } as const satisfies Record<string, keyof Usage>
 
 /** The metrics of one registry. */

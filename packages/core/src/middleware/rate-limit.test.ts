@@ -7,7 +7,8 @@ import type { RequestContext } from '../http/context.js'
 import { type ErrorHandler, endpoint, type Handler, middleware } from '../http/handler.js'
 import type { LimitStore, Verdict } from '../stores/limit-store.js'
 import { memoryLimitStore } from '../stores/memory-limit-store.js'
-import { rateLimit } from './rate-limit.js'
+import type { LimitSubject } from './limits.js'
+import { type RateLimitOptions, rateLimit } from './rate-limit.js'
 
 const hello = endpoint('hello', (_context, _req, res) => void res.end('hello'))
 
@@ -51,7 +52,7 @@ eachHost((host) => {
   it('tells the limit on each answer, refuses beyond it, and serves again after Retry-After', async () => {
     let now = 0
     const store = memoryLimitStore({ now: () => now })
-    const { url } = await host.start(rateLimit({ store, anonymous: { limit: 3 } }), hello)
+    const { url } = await host.start(rateLimit({ store, limit: 3 }), hello)
     for (const remaining of [2, 1, 0]) {
       const answer = await fetch(url)
       expect(answer.status).toBe(200)
@@ -71,7 +72,7 @@ eachHost((host) => {
   it('waits for an asynchronous store', async () => {
     const memory = memoryLimitStore()
     const store: LimitStore = { ...memory, take: async (claims) => memory.take(claims) }
-    const { url } = await host.start(rateLimit({ store, anonymous: { limit: 1 } }), hello)
+    const { url } = await host.start(rateLimit({ store, limit: 1 }), hello)
     expect(await statuses(url, 2)).toEqual([200, 429])
   })
 
@@ -103,31 +104,25 @@ describe('whom it counts', () => {
     expect(await statuses(url, 1, as('acme ann free'))).toEqual([429])
   })
 
-  it('an unknown tier as the default one, and says so once per tier', async () => {
-    const warn = emitWarning()
+  it('an unknown tier as the default one, whatever it is called', async () => {
     const { url } = await plain.start(signedIn, rateLimit(), hello)
-    for (const tier of ['gold', 'gold', '__proto__', 'constructor']) {
+    for (const tier of ['gold', '__proto__', 'constructor', 'toString']) {
       const answer = await fetch(url, as(`acme ann ${tier}`))
       expect(answer.headers.get('ratelimit-policy')).toBe('"requests";q=10;w=60')
     }
-    expect(warn.mock.calls.map(([message]) => message)).toEqual([
-      expect.stringContaining('"gold"'),
-      expect.stringContaining('"__proto__"'),
-      expect.stringContaining('"constructor"'),
-    ])
   })
 
   it('addresses: X-Forwarded-For changes nothing unless the proxy is trusted', async () => {
     const warn = emitWarning()
     const spoof = (address: string) => ({ headers: { 'x-forwarded-for': address } })
-    const open = await plain.start(rateLimit({ anonymous: { limit: 2 } }), hello)
+    const open = await plain.start(rateLimit({ limit: 2 }), hello)
     const seen = []
     for (const address of ['1.1.1.1', '2.2.2.2', '3.3.3.3']) seen.push(...(await statuses(open.url, 1, spoof(address))))
     expect(seen).toEqual([200, 200, 429])
     expect(warn).toHaveBeenCalledOnce()
     expect(warn.mock.calls[0]?.[0]).toMatch(/trustProxy/)
 
-    const behind = await plain.start(rateLimit({ anonymous: { limit: 1 }, trustProxy: 'loopback' }), hello)
+    const behind = await plain.start(rateLimit({ limit: 1, trustProxy: 'loopback' }), hello)
     expect(await statuses(behind.url, 2, spoof('9.9.9.9, 203.0.113.1'))).toEqual([200, 429])
     expect(await statuses(behind.url, 1, spoof('8.8.8.8, 203.0.113.1'))).toEqual([429])
     expect(await statuses(behind.url, 1, spoof('203.0.113.2'))).toEqual([200])
@@ -138,7 +133,7 @@ describe('whom it counts', () => {
   })
 
   it('a caller whose connection is gone, in one bucket with its like', () => {
-    const limiter = rateLimit({ anonymous: { limit: 1 } })
+    const limiter = rateLimit({ limit: 1 })
     const errors: unknown[] = []
     for (let count = 0; count < 2; count += 1) {
       const req = { headers: {}, socket: { remoteAddress: undefined } }
@@ -148,9 +143,9 @@ describe('whom it counts', () => {
     expect(errors).toEqual([undefined, expect.objectContaining({ code: 'rate_limited' })])
   })
 
-  it('a key of your own, with the tenant before it; undefined for the usual one', async () => {
-    const key = (req: { headers: { [name: string]: unknown } }) => req.headers['x-device'] as string | undefined
-    const { url } = await plain.start(signedIn, rateLimit({ key, tiers: { free: { limit: 1 } } }), hello)
+  it('whoever you say, with the tenant before it; nobody where you say nothing', async () => {
+    const per = ({ req }: LimitSubject) => req.headers['x-device'] as string | undefined
+    const { url } = await plain.start(signedIn, rateLimit({ per, limit: 1 }), hello)
     const device = (principal: string, name: string) => ({
       headers: { 'x-test-principal': principal, 'x-device': name },
     })
@@ -158,13 +153,12 @@ describe('whom it counts', () => {
     expect(await statuses(url, 1, device('acme bob', 'd'))).toEqual([429])
     expect(await statuses(url, 1, device('other ann', 'd'))).toEqual([200])
     expect(await statuses(url, 1, device('acme', 'd'))).toEqual([200])
-    expect(await statuses(url, 2, as('acme ann'))).toEqual([200, 429])
+    expect(await statuses(url, 2, as('acme ann'))).toEqual([200, 200])
   })
 })
 
 describe('what it counts', () => {
-  const costly = (options: Parameters<typeof rateLimit>[0] = {}) =>
-    rateLimit({ anonymous: { limit: 10 }, cost: (req) => Number(req.headers['x-cost']), ...options })
+  const costly = () => rateLimit({ limit: 10, cost: ({ req }) => Number(req.headers['x-cost']) })
   const cost = (units: number | string) => ({ headers: { 'x-cost': String(units) } })
 
   it('units; a refusal charges nothing', async () => {
@@ -174,14 +168,10 @@ describe('what it counts', () => {
     expect(await statuses(url, 1, cost(0))).toEqual([200])
   })
 
-  it('a cost over the burst is a bad request, as it can never pass', async () => {
-    const errors: TollgateError[] = []
-    const { url } = await plain.start(costly(), hello, catching(errors))
-    const answer = await fetch(url, cost(11))
-    expect(answer.status).toBe(400)
-    expect(answer.headers.has('retry-after')).toBe(false)
-    expect(errors[0]?.message).toMatch(/costs 11; at most 10/)
-    expect(await statuses(url, 1, cost(10))).toEqual([200])
+  it('a cost over the burst when there is all, and pays for it after', async () => {
+    const { url } = await plain.start(costly(), hello)
+    expect(await statuses(url, 2, cost(11))).toEqual([200, 429])
+    expect(await statuses(url, 1, cost(1))).toEqual([429])
   })
 
   it.each(['-1', 'NaN', 'Infinity', 'x'])(
@@ -198,23 +188,23 @@ describe('what it counts', () => {
   it('callbacks that answer with a promise are refused, not believed', async () => {
     const errors: TollgateError[] = []
     const later = async () => true
-    for (const options of [{ key: later }, { cost: later }]) {
+    for (const options of [{ per: later }, { cost: later }]) {
       const { url } = await plain.start(rateLimit(options as never), hello, catching(errors))
       expect(await statuses(url, 1)).toEqual([500])
     }
-    const { url } = await plain.start(rateLimit({ skip: later as never, anonymous: { limit: 1 } }), hello)
+    const { url } = await plain.start(rateLimit({ skip: later as never, limit: 1 }), hello)
     expect(await statuses(url, 2)).toEqual([200, 429])
   })
 
   it('not what skip names', async () => {
     const skip = ({ method }: { method?: string | undefined }) => method === 'OPTIONS'
-    const { url } = await plain.start(rateLimit({ skip, anonymous: { limit: 1 } }), hello)
+    const { url } = await plain.start(rateLimit({ skip, limit: 1 }), hello)
     expect(await statuses(url, 3, { method: 'OPTIONS' })).toEqual([200, 200, 200])
     expect(await statuses(url, 2)).toEqual([200, 429])
   })
 
   it('HEAD like any other, with the same fields', async () => {
-    const { url } = await plain.start(rateLimit({ anonymous: { limit: 1 } }), hello)
+    const { url } = await plain.start(rateLimit({ limit: 1 }), hello)
     expect(await statuses(url, 1)).toEqual([200])
     const refused = await fetch(url, { method: 'HEAD' })
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '60'])
@@ -232,12 +222,7 @@ describe('what it counts', () => {
   it('address and principal, though both limiters have one name', async () => {
     const warn = emitWarning()
     const store = memoryLimitStore()
-    const { url } = await plain.start(
-      rateLimit({ store, anonymous: { limit: 100 } }),
-      signedIn,
-      rateLimit({ store, tiers: { free: { limit: 1 } } }),
-      hello,
-    )
+    const { url } = await plain.start(rateLimit({ store, limit: 100 }), signedIn, rateLimit({ store, limit: 1 }), hello)
     expect(await statuses(url, 2, as('acme ann'))).toEqual([200, 429])
     expect(warn).not.toHaveBeenCalled()
   })
@@ -246,7 +231,7 @@ describe('what it counts', () => {
 describe('how it tells', () => {
   it('the refusal as an error with the registered problem type', async () => {
     const errors: TollgateError[] = []
-    const { url } = await plain.start(rateLimit({ name: 'rpm', anonymous: { limit: 1 } }), hello, catching(errors))
+    const { url } = await plain.start(rateLimit({ name: 'rpm', limit: 1 }), hello, catching(errors))
     expect(await statuses(url, 2)).toEqual([200, 429])
     expect(errors).toEqual([
       expect.objectContaining({
@@ -261,7 +246,7 @@ describe('how it tells', () => {
   })
 
   it('a limit of 0 as a refusal that no wait will mend', async () => {
-    const { url } = await plain.start(rateLimit({ anonymous: { limit: 0 } }), hello)
+    const { url } = await plain.start(rateLimit({ limit: 0 }), hello)
     const answer = await fetch(url)
     expect(answer.status).toBe(429)
     expect(answer.headers.has('retry-after')).toBe(false)
@@ -270,8 +255,8 @@ describe('how it tells', () => {
   })
 
   it('in other styles, in several, or not at all', async () => {
-    const fieldsOf = async (headers: NonNullable<Parameters<typeof rateLimit>[0]>['headers']) => {
-      const { url } = await plain.start(rateLimit({ anonymous: { limit: 1 }, headers }), hello)
+    const fieldsOf = async (headers: NonNullable<RateLimitOptions['headers']>) => {
+      const { url } = await plain.start(rateLimit({ limit: 1, headers }), hello)
       await fetch(url)
       const refused = await fetch(url)
       return [...refused.headers.keys()].filter((name) => /ratelimit|retry/.test(name))
@@ -293,8 +278,8 @@ describe('how it tells', () => {
 
   it('two limits on one answer, and both on the refusal of the second', async () => {
     const { url } = await plain.start(
-      rateLimit({ name: 'minute', anonymous: { limit: 5 } }),
-      rateLimit({ name: 'hour', anonymous: { limit: 1, windowMs: 3_600_000 } }),
+      rateLimit({ name: 'minute', limit: 5 }),
+      rateLimit({ name: 'hour', limit: 1, windowMs: 3_600_000 }),
       hello,
     )
     await fetch(url)
@@ -315,7 +300,7 @@ describe('how it tells', () => {
         void next
       })
     }
-    const limiter = rateLimit({ anonymous: { limit: 0 } })
+    const limiter = rateLimit({ limit: 0 })
     const { url } = await plain.start(after)
     expect(await (await fetch(url)).text()).toBe('begun')
     expect(errors).toEqual([expect.objectContaining({ code: 'rate_limited' })])
@@ -335,7 +320,7 @@ describe('when the store fails', () => {
     ['hangs', () => new Promise<Verdict>(() => {})],
   ]
 
-  it.each(ways)('open: lets pass a store that %s, with one warning a minute', async (_way, take) => {
+  it.each(ways)('open: lets pass a store that %s, with a warning', async (_way, take) => {
     const warn = emitWarning()
     const { url } = await plain.start(rateLimit({ store: failing(take), storeTimeoutMs: 20 }), hello)
     expect(await statuses(url, 3)).toEqual([200, 200, 200])
@@ -361,7 +346,7 @@ describe('when the store fails', () => {
     })
     const { url } = await plain.start(logged, rateLimit({ store: failing(ways[0]?.[1] as LimitStore['take']) }), hello)
     expect(await statuses(url, 2)).toEqual([200, 200])
-    expect(log.warn).toHaveBeenCalledExactlyOnceWith({ reason: 'down' }, expect.stringContaining('unlimited'))
+    expect(log.error).toHaveBeenCalledExactlyOnceWith({ err: expect.any(Error) }, 'the limit store failed')
     expect(warn).not.toHaveBeenCalled()
   })
 
@@ -370,10 +355,12 @@ describe('when the store fails', () => {
     const memory = memoryLimitStore()
     const released = new EventEmitter()
     let answer = () => {}
+    const taken: Array<Parameters<LimitStore['take']>[0]> = []
     const store: LimitStore = {
       ...memory,
       take: (claims) =>
         new Promise((resolve) => {
+          taken.push(claims)
           answer = () => resolve(memory.take(claims))
         }),
       release: (reservation) => {
@@ -386,26 +373,24 @@ describe('when the store fails', () => {
     const done = once(released, 'done')
     answer()
     await done
-    const key = 'requests|address|127.0.0.1'
-    const [state] = memory.peek([{ kind: 'bucket', rule: 'requests', key, limit: 10, windowMs: 60_000, cost: 1 }])
-    expect(state?.remaining).toBe(10)
+    expect(taken).toHaveLength(1)
+    expect(memory.peek(taken[0] ?? [])[0]?.remaining).toBe(10)
   })
 })
 
 describe('options', () => {
   it.each([
     [{ tires: {} }, /tires/],
-    [{ tiers: { free: { limit: -1 } } }, /tiers/],
-    [{ tiers: { free: { limit: 10, window: 1 } } }, /window/],
-    [{ tiers: { pro: { limit: 10 } } }, /"free" is not among the tiers: pro/],
-    [{ defaultTier: 'toString' }, /toString/],
+    [{ limit: -1 }, /limit/],
+    [{ limit: { free: -1 } }, /limit/],
     [{ store: {} }, /LimitStore/],
     [{ name: 'a "name"' }, /name/],
     [{ headers: 'draft-8' }, /headers/],
     [{ trustProxy: true }, /number of proxies/],
     [{ ipv6PrefixLength: 16 }, /ipv6PrefixLength/],
-    [{ onStoreError: 'local' }, /onStoreError/],
-    [{ key: 'ip' }, /key/],
+    [{ onStoreError: 'shut' }, /onStoreError/],
+    [{ per: 'ip' }, /per/],
+    [{ cost: 1 }, /cost/],
   ])('%j is refused where it is made', (options, message) => {
     expect(() => rateLimit(options as never)).toThrow(message)
     expect(() => rateLimit(options as never)).toThrow(expect.objectContaining({ code: 'config_invalid' }))
@@ -413,7 +398,7 @@ describe('options', () => {
 
   it('are not changed', () => {
     const options = Object.freeze({
-      tiers: Object.freeze({ free: Object.freeze({ limit: 5 }) }),
+      limit: Object.freeze({ free: 5 }),
       headers: Object.freeze(['draft-6'] as const),
     })
     expect(() => rateLimit(options)).not.toThrow()

@@ -11,7 +11,7 @@ export type SingleLimitOptions = Omit<LimitsOptions, 'rules'> &
  * @example app.use(tokenLimit({ limit: { free: 10_000, default: 100_000 } }))
  */
 export function tokenLimit(options: SingleLimitOptions): Limits {
-  return single('tokens', 'tokens', options)
+  return singleLimit('tokens', 'tokens', options)
 }
 
 /**
@@ -21,7 +21,7 @@ export function tokenLimit(options: SingleLimitOptions): Limits {
  */
 export function budget(options: SingleLimitOptions & Required<Pick<LimitsOptions, 'prices'>>): Limits {
   const calendar = options.windowMs === undefined ? { calendar: 'month' as const } : {}
-  return single('money', 'budget', { ...calendar, ...options })
+  return singleLimit('money', 'budget', { ...calendar, ...options })
 }
 
 /**
@@ -30,12 +30,13 @@ export function budget(options: SingleLimitOptions & Required<Pick<LimitsOptions
  * @example app.use(concurrencyLimit({ limit: 5, per: 'key' }))
  */
 export function concurrencyLimit(options: SingleLimitOptions): Limits {
-  return single('concurrency', 'concurrency', options)
+  return singleLimit('concurrency', 'concurrency', options)
 }
 
 const ofTheRule = [
   'per',
   'limit',
+  'cost',
   'windowMs',
   'burst',
   'calendar',
@@ -46,7 +47,8 @@ const ofTheRule = [
   'thresholds',
 ]
 
-function single(measure: LimitMeasure, defaultName: string, options: SingleLimitOptions): Limits {
+/** {@link limits} with one rule of this measure. */
+export function singleLimit(measure: LimitMeasure, defaultName: string, options: SingleLimitOptions): Limits {
   const { name = defaultName, ...rest } = options
   const entries = Object.entries(rest)
   const rule = Object.fromEntries(entries.filter(([key]) => ofTheRule.includes(key)))

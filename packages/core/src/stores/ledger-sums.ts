@@ -1,5 +1,6 @@
 import { checkTimeZone } from '../calendar-window.js'
 import { configInvalid, TollgateError } from '../errors.js'
+import type { Usage } from '../usage.js'
 import type { LedgerDimension, LedgerQuery, LedgerRow } from './ledger.js'
 
 const columns = {
@@ -41,6 +42,12 @@ export function checkLedgerQuery({
   for (const name of [...(by ?? []), ...Object.keys(where)]) {
     if (!Object.hasOwn(columns, name) && !/^tag:.+/.test(name)) throw configInvalid(`A ledger has no ${name}.`)
   }
+}
+
+/** For ledgers: tokens of sound and pictures. */
+export function otherTokens(usage: Usage): number {
+  const { inputAudioTokens = 0, inputImageTokens = 0, outputAudioTokens = 0, outputImageTokens = 0 } = usage
+  return inputAudioTokens + inputImageTokens + outputAudioTokens + outputImageTokens
 }
 
 /**

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { type CalendarUnit, calendarWindows } from '../calendar-window.js'
 import { checkedOptions } from '../options.js'
 import type { Ledger, LedgerPage, LedgerQuery, LedgerRow, LedgerSum } from './ledger.js'
-import { checkLedgerQuery, dimensionOf, offsetOf } from './ledger-sums.js'
+import { checkLedgerQuery, dimensionOf, offsetOf, otherTokens } from './ledger-sums.js'
 
 export interface MemoryLedgerOptions {
   /** Rows that are kept; the oldest go first. Default 100,000. */
@@ -93,10 +93,10 @@ function addRow(
   if (usage === undefined) return
   sum.inputTokens += usage.inputTokens
   sum.cacheReadTokens += usage.cacheReadTokens ?? 0
-  sum.cacheWriteTokens += usage.cacheWriteTokens ?? 0
+  sum.cacheWriteTokens += (usage.cacheWriteTokens ?? 0) + (usage.cacheWrite1hTokens ?? 0)
   sum.outputTokens += usage.outputTokens
   sum.reasoningTokens += usage.reasoningTokens ?? 0
-  sum.otherTokens += (usage.inputAudioTokens ?? 0) + (usage.inputImageTokens ?? 0) + (usage.outputAudioTokens ?? 0)
+  sum.otherTokens += otherTokens(usage)
   sum.rows += usage.rows ?? 0
 }
 

@@ -6,6 +6,8 @@ export interface AnthropicUsage {
   output_tokens: number
   cache_creation_input_tokens?: number | null
   cache_read_input_tokens?: number | null
+  /** How long what was written is kept: parts of `cache_creation_input_tokens`. */
+  cache_creation?: { ephemeral_5m_input_tokens?: number; ephemeral_1h_input_tokens?: number } | null
 }
 
 /**
@@ -17,13 +19,17 @@ export function usageFromAnthropic(usage: AnthropicUsage | null | undefined): Us
   if (usage === null || usage === undefined || typeof usage !== 'object') return undefined
   const { input_tokens: inputTokens, output_tokens: outputTokens } = usage
   const cacheReadTokens = usage.cache_read_input_tokens ?? 0
-  const cacheWriteTokens = usage.cache_creation_input_tokens ?? 0
-  if (![inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens].every(isCount)) return undefined
+  const written = usage.cache_creation_input_tokens ?? 0
+  if (![inputTokens, outputTokens, cacheReadTokens, written].every(isCount)) return undefined
+  const forAnHour = usage.cache_creation?.ephemeral_1h_input_tokens
+  const cacheWrite1hTokens = isCount(forAnHour) ? Math.min(forAnHour, written) : 0
+  const cacheWriteTokens = written - cacheWrite1hTokens
   return {
     inputTokens,
     outputTokens,
     ...(cacheReadTokens > 0 ? { cacheReadTokens } : {}),
     ...(cacheWriteTokens > 0 ? { cacheWriteTokens } : {}),
+    ...(cacheWrite1hTokens > 0 ? { cacheWrite1hTokens } : {}),
     estimated: false,
   }
 }

@@ -41,14 +41,16 @@ export function usageFromGemini(usage: GeminiUsage | null | undefined): Usage | 
   const inputAudioTokens = fresh('AUDIO', prompt - cacheReadTokens)
   const inputImageTokens = fresh('IMAGE', prompt - cacheReadTokens - inputAudioTokens)
   const outputAudioTokens = Math.min(answer, of(usage.candidatesTokensDetails, 'AUDIO'))
+  const outputImageTokens = Math.min(answer - outputAudioTokens, of(usage.candidatesTokensDetails, 'IMAGE'))
   return {
     inputTokens: prompt - cacheReadTokens - inputAudioTokens - inputImageTokens + tools,
-    outputTokens: answer - outputAudioTokens,
+    outputTokens: answer - outputAudioTokens - outputImageTokens,
     ...(cacheReadTokens > 0 ? { cacheReadTokens } : {}),
     ...(inputAudioTokens > 0 ? { inputAudioTokens } : {}),
     ...(inputImageTokens > 0 ? { inputImageTokens } : {}),
     ...(reasoningTokens > 0 ? { reasoningTokens } : {}),
     ...(outputAudioTokens > 0 ? { outputAudioTokens } : {}),
+    ...(outputImageTokens > 0 ? { outputImageTokens } : {}),
     estimated: false,
   }
 }
