@@ -8,7 +8,7 @@ import type { InferenceService } from '@tollgate/core/inference/service'
 import { auth, type JwtIssuerOptions } from '@tollgate/core/middleware/auth'
 import { authorize } from '@tollgate/core/middleware/authorize'
 import { bodyLimit } from '@tollgate/core/middleware/body-limit'
-import { cache } from '@tollgate/core/middleware/cache'
+import { type CacheOptions, cache } from '@tollgate/core/middleware/cache'
 import { cost } from '@tollgate/core/middleware/cost'
 import { type Drain, drain } from '@tollgate/core/middleware/drain'
 import { errorHandler } from '@tollgate/core/middleware/error-handler'
@@ -29,6 +29,7 @@ import { healthRoute } from '@tollgate/core/routes/health'
 import { cachedInference, inference } from '@tollgate/core/routes/inference'
 import { keysRoute } from '@tollgate/core/routes/keys'
 import { limitsRoute } from '@tollgate/core/routes/limits'
+import { countTokens, messages } from '@tollgate/core/routes/messages'
 import { metricsRoute } from '@tollgate/core/routes/metrics'
 import { listModels, modelDetails } from '@tollgate/core/routes/models'
 import { predict, predictBatch } from '@tollgate/core/routes/predict'
@@ -54,7 +55,7 @@ import helmet from 'helmet'
 import { gpuAvailable } from './gpu.js'
 import { ensureIdentities, operatorTenant } from './identities.js'
 import { defaultModels, makeModels } from './models.js'
-import { hasUpstream, isOpenAi, type Settings } from './settings.js'
+import { hasOpenAi, isOpenAi, type Settings } from './settings.js'
 
 /** The whole server, not listening yet. */
 export interface Gate {
@@ -98,7 +99,8 @@ export function makeGate(options: GateOptions): Gate {
   const defaults = defaultModels(settings)
   const counts = options.limitStore ?? memoryLimitStore()
   const users = settings.usersJson === undefined ? [] : parseUsers(settings.usersJson)
-  const operator = { tenant: operatorTenant, subject: 'operator', tier: settings.API_KEY_TIER, scopes: ['*'] }
+  // No user can be called so.
+  const operator = { tenant: operatorTenant, subject: 'key:operator', tier: settings.API_KEY_TIER, scopes: ['*'] }
   const prices = priceTable({
     overrides: {
       'onnx/*': { free: true },
@@ -151,6 +153,7 @@ export function makeGate(options: GateOptions): Gate {
   if (settings.CORS_ORIGINS !== undefined) app.use(crossOrigin(settings.CORS_ORIGINS))
   app.use(compression({ filter: compressible }))
   app.use(openAiPaths, dialect('openai'))
+  app.use('/v1/messages', dialect('anthropic'))
 
   // Open to all, and answering while the server drains.
   app.use('/health', healthRoute({ version, models: loaded, gpuAvailable: gpuAvailable() }))
@@ -201,7 +204,7 @@ export function makeGate(options: GateOptions): Gate {
   if (!settings.METRICS_PUBLIC) app.use('/metrics', exposition)
 
   // What the caller asked for in words of its own may be answered from before; a chat only if it asked for no variety.
-  const cached = (options: { onHit?: typeof cachedInference; cacheable?: typeof isGreedy } = {}): Handler[] =>
+  const cached = (options: Pick<CacheOptions, 'onHit' | 'cacheable' | 'keyHeaders'> = {}): Handler[] =>
     settings.CACHE_TTL_SECONDS === 0
       ? []
       : [cache({ store: answers, ttlMs: settings.CACHE_TTL_SECONDS * 1000, ...options })]
@@ -221,6 +224,14 @@ export function makeGate(options: GateOptions): Gate {
     ...cached({ cacheable: isGreedy }),
     chatCompletions({ service }),
   )
+  app.all(
+    '/v1/messages',
+    methodNotAllowed(['POST']),
+    may('chat'),
+    ...cached({ cacheable: isGreedy, keyHeaders: ['anthropic-beta', 'anthropic-version'] }),
+    messages({ service }),
+  )
+  app.all('/v1/messages/count_tokens', methodNotAllowed(['POST']), may('chat'), countTokens({ service }))
   app.all('/v1/embeddings', methodNotAllowed(['POST']), may('embed'), ...cached(), embeddings({ service }))
   app.all('/v1/predict/batch', methodNotAllowed(['POST']), may('batch'), predictBatch(predictOptions))
   app.all('/v1/predict', methodNotAllowed(['POST']), may('predict'), predict(predictOptions))
@@ -263,6 +274,8 @@ const routes = [
   '/metrics',
   '/inference',
   '/v1/chat/completions',
+  '/v1/messages',
+  '/v1/messages/count_tokens',
   '/v1/embeddings',
   '/v1/models',
   '/v1/models/:name',
@@ -323,6 +336,7 @@ function crossOrigin(origins: readonly string[]) {
     origin: origins.includes('*') ? '*' : [...origins],
     exposedHeaders: [
       'X-Request-Id',
+      'Request-Id',
       'RateLimit',
       'RateLimit-Policy',
       'Retry-After',
@@ -348,5 +362,5 @@ function isGreedy(_req: unknown, body: unknown): boolean {
 }
 
 function ownUpstream(settings: Settings): boolean {
-  return hasUpstream(settings) && !isOpenAi(settings.OPENAI_BASE_URL)
+  return hasOpenAi(settings) && !isOpenAi(settings.OPENAI_BASE_URL)
 }

@@ -11,7 +11,7 @@ import { Redis } from 'ioredis'
 import { type Gate, makeGate } from './app.js'
 import { openStores, type Stores } from './identities.js'
 import { defaultModels, embeddedNames } from './models.js'
-import { hasUpstream, readSettings, type Settings, SettingsError } from './settings.js'
+import { hasAnthropic, hasOpenAi, readSettings, type Settings, SettingsError } from './settings.js'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -73,9 +73,11 @@ function complain(of: string, error: unknown): void {
 
 function greet(settings: Settings, apiKey: string | undefined, url: string): void {
   const defaults = defaultModels(settings)
-  const upstream = hasUpstream(settings)
-    ? `upstream: ${settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1'}`
-    : 'echo (for development)'
+  const upstreams = [
+    ...(hasOpenAi(settings) ? [settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1'] : []),
+    ...(hasAnthropic(settings) ? [settings.ANTHROPIC_BASE_URL ?? 'https://api.anthropic.com/v1'] : []),
+  ]
+  const upstream = upstreams.length === 0 ? 'echo (for development)' : `upstream: ${upstreams.join(', ')}`
   const isMade = apiKey !== undefined && settings.API_KEY === undefined
   say(`Tollgate ${version} listens on ${url}`)
   say(`  models     language-id, iris (embedded); ${upstream}; default: ${defaults.generate ?? 'none'}`)

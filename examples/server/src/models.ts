@@ -1,10 +1,11 @@
 import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
 import type { ModelInfo } from '@tollgate/core/inference/model'
 import { type InferenceService, inferenceService } from '@tollgate/core/inference/service'
+import { anthropicProvider } from '@tollgate/core/providers/anthropic'
 import { echoProvider } from '@tollgate/core/providers/echo'
 import { openAiCompatible } from '@tollgate/core/providers/openai-compatible'
 import { embeddedModels, onnxProvider } from '@tollgate/onnx'
-import { hasUpstream, isOpenAi, type Settings } from './settings.js'
+import { hasAnthropic, hasOpenAi, isOpenAi, type Settings } from './settings.js'
 
 /** Which model answers a request that names none. */
 export interface DefaultModels {
@@ -20,8 +21,8 @@ export const embeddedNames = ['echo', 'language-id', 'iris'] as const
 /** The default models by the settings: `MODEL_NAME` may name an embedded model of any task. */
 export function defaultModels(settings: Settings): DefaultModels {
   const { MODEL_NAME: named, EMBEDDING_MODEL_NAME: embedding } = settings
-  const upstream = hasUpstream(settings)
-  const openAi = upstream && isOpenAi(settings.OPENAI_BASE_URL)
+  const openAi = hasOpenAi(settings) && isOpenAi(settings.OPENAI_BASE_URL)
+  const upstream = hasOpenAi(settings) || hasAnthropic(settings)
   // OpenAI's models are known; those of an upstream of one's own are not, and without one there is the development model.
   const fallback = (ofOpenAi: string) => (openAi ? ofOpenAi : upstream ? undefined : 'echo')
   const predicts = named === 'language-id' || named === 'iris'
@@ -46,9 +47,9 @@ export function makeModels(settings: Settings): ServerModels {
   const embedded = [
     onnxProvider({ models: embeddedModels() }),
     // Nobody should get an echo where an answer was meant: it is there only while nothing better is.
-    ...(hasUpstream(settings) ? [] : [echoProvider({ tokenizer })]),
+    ...(hasOpenAi(settings) || hasAnthropic(settings) ? [] : [echoProvider({ tokenizer })]),
   ]
-  const upstream = hasUpstream(settings)
+  const openAi = hasOpenAi(settings)
     ? [
         openAiCompatible({
           name: isOpenAi(settings.OPENAI_BASE_URL) ? 'openai' : 'upstream',
@@ -58,8 +59,21 @@ export function makeModels(settings: Settings): ServerModels {
         }),
       ]
     : []
+  const { ANTHROPIC_API_KEY: anthropicKey, ANTHROPIC_BASE_URL: anthropicUrl } = settings
+  const anthropic = hasAnthropic(settings)
+    ? [
+        {
+          provider: anthropicProvider({
+            tokenizer,
+            ...(anthropicKey === undefined ? {} : { apiKey: anthropicKey }),
+            ...(anthropicUrl === undefined ? {} : { baseUrl: anthropicUrl }),
+          }),
+          models: { 'claude-*': 'claude-*', 'anthropic/*': '*' },
+        },
+      ]
+    : []
   const service = inferenceService({
-    providers: [...embedded, ...upstream],
+    providers: [...embedded, ...anthropic, ...openAi],
     defaultModels: {
       ...(defaults.generate === undefined ? {} : { generate: defaults.generate }),
       ...(defaults.embed === undefined ? {} : { embed: defaults.embed }),

@@ -52,7 +52,9 @@ describe('readSettings', () => {
       'USERS_FILE',
     ])
     expect(mistakes['PORT']).toContain('whole number from 0 to 65535')
-    expect(mistakes['MODEL_NAME']).toContain('set OPENAI_API_KEY or OPENAI_BASE_URL, or use echo, language-id, iris')
+    expect(mistakes['MODEL_NAME']).toContain(
+      'set OPENAI_API_KEY, OPENAI_BASE_URL or ANTHROPIC_API_KEY, or use echo, language-id, iris',
+    )
     expect(mistakes['USERS_FILE']).toContain('ENOENT')
   })
 

@@ -67,6 +67,8 @@ const environment = z.object({
   MODEL_NAME: z.string().min(1).max(256).optional(),
   OPENAI_API_KEY: z.string().min(1).optional(),
   OPENAI_BASE_URL: httpUrl.optional(),
+  ANTHROPIC_API_KEY: z.string().min(1).optional(),
+  ANTHROPIC_BASE_URL: httpUrl.optional(),
   EMBEDDING_MODEL_NAME: z.string().min(1).max(256).optional(),
   USERS: z.string().optional(),
   USERS_FILE: z.string().optional(),
@@ -121,9 +123,14 @@ export type Settings = Omit<z.output<typeof environment>, 'USERS' | 'USERS_FILE'
   readonly usersJson: string | undefined
 }
 
-/** Is there an upstream to send to? */
-export function hasUpstream(settings: Pick<Settings, 'OPENAI_API_KEY' | 'OPENAI_BASE_URL'>): boolean {
+/** Is there an upstream that speaks OpenAI's API? */
+export function hasOpenAi(settings: Pick<Settings, 'OPENAI_API_KEY' | 'OPENAI_BASE_URL'>): boolean {
   return settings.OPENAI_API_KEY !== undefined || settings.OPENAI_BASE_URL !== undefined
+}
+
+/** Is there one that speaks Anthropic's? */
+export function hasAnthropic(settings: Pick<Settings, 'ANTHROPIC_API_KEY' | 'ANTHROPIC_BASE_URL'>): boolean {
+  return settings.ANTHROPIC_API_KEY !== undefined || settings.ANTHROPIC_BASE_URL !== undefined
 }
 
 /**
@@ -145,10 +152,11 @@ export function readSettings(
   // Checked one by one, so that these show beside the mistakes above.
   const openAi = given['OPENAI_API_KEY'] !== undefined || given['OPENAI_BASE_URL'] !== undefined
   const modelName = given['MODEL_NAME']
-  if (!openAi && modelName !== undefined && !embeddedModels.includes(modelName)) {
+  const anthropic = given['ANTHROPIC_API_KEY'] !== undefined || given['ANTHROPIC_BASE_URL'] !== undefined
+  if (!openAi && !anthropic && modelName !== undefined && !embeddedModels.includes(modelName)) {
     mistakes.push({
       name: 'MODEL_NAME',
-      message: `'${modelName}' is not embedded here: set OPENAI_API_KEY or OPENAI_BASE_URL, or use ${embeddedModels.join(', ')}`,
+      message: `'${modelName}' is not embedded here: set OPENAI_API_KEY, OPENAI_BASE_URL or ANTHROPIC_API_KEY, or use ${embeddedModels.join(', ')}`,
     })
   }
   if (modelName === undefined && given['OPENAI_BASE_URL'] !== undefined && !isOpenAi(given['OPENAI_BASE_URL'])) {

@@ -114,7 +114,7 @@ describe('the server', () => {
       path: '/inference',
       status: 200,
       tenant: 'default',
-      user: 'operator',
+      user: 'key:operator',
       end_user: 'u9',
       model: 'gpt-4o-mini',
       cache: 'miss',

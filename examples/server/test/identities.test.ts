@@ -110,7 +110,7 @@ describe('what was used', () => {
       .toMatchObject(
         expect.arrayContaining([
           expect.objectContaining({
-            group: { model: 'gpt-4o-mini', user: 'operator' },
+            group: { model: 'gpt-4o-mini', user: 'key:operator' },
             requests: 1,
             cost_usd: cost.toFixed(9).replace(/0+$/, ''),
           }),

@@ -3,6 +3,8 @@ import type { AddressInfo } from 'node:net'
 import { memoryIdentityStore } from '@tollgate/core/stores/memory-identity-store'
 import { memoryLedger } from '@tollgate/core/stores/memory-ledger'
 import { onTestFinished } from 'vitest'
+import { anthropicKey, anthropicUpstream } from '../../../packages/core/test/anthropic-upstream.js'
+import type { FixtureUpstream } from '../../../packages/core/test/fixture-upstream.js'
 import { type OpenAiUpstream, openAiUpstream, upstreamKey } from '../../../packages/core/test/openai-upstream.js'
 import { type Gate, makeGate } from '../src/app.js'
 import { embeddedNames } from '../src/models.js'
@@ -68,24 +70,29 @@ export async function startGate(variables: Readonly<Record<string, string>> = {}
   }
 }
 
-/** An upstream that misbehaves on demand, and the gate in front of it. */
+/** Upstreams that misbehave on demand, OpenAI's and Anthropic's, and the gate in front of them. */
 export async function startGateway(
   variables: Readonly<Record<string, string>> = {},
-): Promise<RunningGate & { readonly upstream: OpenAiUpstream }> {
-  const upstream = await openAiUpstream()
-  onTestFinished(() => upstream.close())
+): Promise<RunningGate & { readonly upstream: OpenAiUpstream; readonly anthropic: FixtureUpstream }> {
+  const [upstream, anthropic] = [await openAiUpstream(), await anthropicUpstream()]
+  onTestFinished(async () => {
+    await Promise.all([upstream.close(), anthropic.close()])
+  })
   const running = await startGate({
     OPENAI_API_KEY: upstreamKey,
     OPENAI_BASE_URL: upstream.baseUrl,
+    ANTHROPIC_API_KEY: anthropicKey,
+    ANTHROPIC_BASE_URL: anthropic.baseUrl,
     MODEL_NAME: 'gpt-4o-mini',
     EMBEDDING_MODEL_NAME: 'text-embedding-3-small',
     PRICES: JSON.stringify({
       'gpt-4o-mini': { usdPerMillionTokens: { input: '0.15', output: '0.60' } },
+      'claude-test': { usdPerMillionTokens: { input: '3', output: '15' } },
       'text-embedding-3-small': { usdPerMillionTokens: { input: '0.02' } },
     }),
     ...variables,
   })
-  return { ...running, upstream }
+  return { ...running, upstream, anthropic }
 }
 
 /** Posts JSON with the key of the tests. */

@@ -15,7 +15,7 @@ export interface Log {
 }
 
 /** In which words errors are told to this caller. */
-export type Dialect = 'problem' | 'openai'
+export type Dialect = 'problem' | 'openai' | 'anthropic'
 
 /** How the cache took part. */
 export type CacheOutcome = 'hit' | 'miss' | 'bypass' | 'collapsed'

@@ -25,17 +25,19 @@ interface EventStreamOptions {
   readonly headers?: Readonly<Record<string, string>>
   /** A comment goes out after this much silence, so that no proxy closes the stream as idle. Milliseconds; 0 switches it off. Default 15,000. */
   readonly heartbeatMs?: number
+  /** What goes out then: a whole event or comment. Default a comment. */
+  readonly heartbeat?: string
 }
 
 /** Begins an event stream: status and headers go out with the first event or at once by `res.flushHeaders()`. */
 export function openEventStream(res: ServerResponse, options: EventStreamOptions = {}): EventStream {
-  const heartbeatMs = options.heartbeatMs ?? 15_000
+  const { heartbeatMs = 15_000, heartbeat = ': keep-alive\n\n' } = options
   res.writeHead(options.status ?? 200, { ...eventStreamHeaders, ...options.headers })
   const isOpen = () => !res.writableEnded && !res.destroyed
   const timer =
     heartbeatMs > 0
       ? setInterval(() => {
-          if (isOpen() && !res.writableNeedDrain) write(res, ': keep-alive\n\n')
+          if (isOpen() && !res.writableNeedDrain) write(res, heartbeat)
         }, heartbeatMs).unref()
       : undefined
   const stop = () => clearInterval(timer)

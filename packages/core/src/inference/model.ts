@@ -46,6 +46,8 @@ export interface Model<T extends Task = Task> {
   run(input: Tasks[T]['input'], call: Call): Promise<Result<T>>
   /** Yields at least the end part. Returning early (`break`) stops the work. Absent where the task has no streams. */
   stream?(input: Tasks[T]['input'], call: Call): ModelStream<T>
+  /** The input's tokens as the provider counts them. Absent, or `undefined`: only an estimate can be had. Generating models only. */
+  countTokens?(input: Tasks[T]['input'], call: Call): Promise<number | undefined>
   /** What the input alone uses, for a run that was stopped before its result. Absent: nothing. */
   inputUsage?(input: Tasks[T]['input']): Usage
 }

@@ -84,6 +84,32 @@ describe('registry', () => {
     })
   })
 
+  it('serves names by a star, the narrowest first, and lists what it knows of them', async () => {
+    const any = provider('any', [{ id: 'claude-4', task: 'generate' }], {
+      anyName: true,
+      model: <T extends Task>(task: T, id: string) => ({ task, id, provider: 'any' }) as unknown as Model<T>,
+    })
+    const models = registry({
+      providers: [
+        { provider: any, models: { 'claude-*': 'claude-*', 'any/*': '*', 'any/x-*': 'y-*', pinned: 'z' } },
+        chat,
+      ],
+    })
+    const ids = ['claude-4-5', 'any/gpt', 'any/x-1', 'pinned', 'small', 'claude-', 'gpt'].map(
+      (name) => models.find('generate', name)?.id,
+    )
+    expect(ids).toEqual(['claude-4-5', 'gpt', 'y-1', 'z', 'small', undefined, undefined])
+    expect(
+      (await models.list())
+        .filter((each) => each.provider === 'any')
+        .map(({ id }) => id)
+        .sort(),
+    ).toEqual(['any/claude-4', 'claude-4', 'pinned'])
+    for (const names of [{ 'a*': 'b' }, { a: 'b*' }, ['a*b*']]) {
+      expect(() => registry({ providers: [{ provider: any, models: names as never }] })).toThrow(/star/)
+    }
+  })
+
   it('serves of a provider only the names that are given, under the names that are given', async () => {
     const listed = registry({ providers: [{ provider: chat, models: ['small'] }] })
     expect(listed.find('generate', 'small')?.id).toBe('small')

@@ -1,6 +1,7 @@
 import { configInvalid, TollgateError } from '../errors.js'
 import type { Model, ModelInfo } from './model.js'
 import { modelNames, parseName } from './model-names.js'
+import { type NameMap, nameMap } from './name-map.js'
 import type { Provider } from './provider.js'
 import type { Task } from './task.js'
 
@@ -9,7 +10,7 @@ export type ProviderEntry =
   | Provider
   | {
       readonly provider: Provider
-      /** The names it serves; as a record, the public name and the one the provider knows. Default: all it has. */
+      /** The names it serves; as a record, the public name and the one the provider knows. A `*` stands for any text: `['claude-*']`, `{ 'anthropic/*': '*' }`. Default: all it has. */
       readonly models?: readonly string[] | Readonly<Record<string, string>>
     }
 
@@ -51,8 +52,8 @@ export interface Registry {
 
 interface Source {
   readonly provider: Provider
-  /** Public name → the provider's own. Absent: all names, unchanged. */
-  readonly names: ReadonlyMap<string, string> | undefined
+  /** Absent: all names, unchanged. */
+  readonly names: NameMap | undefined
 }
 
 const tasks: readonly Task[] = ['generate', 'embed', 'predict']
@@ -95,7 +96,7 @@ export function registry(options: RegistryOptions): Registry {
   const find = <T extends Task>(task: T, name: string): Model<T> | undefined => {
     const { id, version } = resolve(name)
     for (const { provider, names } of sources) {
-      const own = names === undefined ? id : names.get(id)
+      const own = names === undefined ? id : names.own(id)
       if (own === undefined) continue
       const model = provider.model(task, own, version)
       if (model !== undefined) return model
@@ -173,8 +174,7 @@ function toSource(entry: ProviderEntry): Source {
   if (!('provider' in entry)) return { provider: entry, names: undefined }
   const { provider, models } = entry
   if (models === undefined) return { provider, names: undefined }
-  const pairs = Array.isArray(models) ? models.map((name): [string, string] => [name, name]) : Object.entries(models)
-  return { provider, names: new Map(pairs) }
+  return { provider, names: nameMap(models) }
 }
 
 function inOrder(sources: readonly Source[]): readonly Source[] {
@@ -188,7 +188,7 @@ function inOrder(sources: readonly Source[]): readonly Source[] {
     }
     providers.set(provider.name, provider)
   }
-  const isOpen = ({ provider, names }: Source) => provider.anyName === true && names === undefined
+  const isOpen = ({ provider, names }: Source) => provider.anyName === true && (names?.isOpen ?? true)
   return [...sources.filter((source) => !isOpen(source)), ...sources.filter(isOpen)]
 }
 
@@ -196,13 +196,13 @@ async function listSource({ provider, names }: Source): Promise<ListedModel[]> {
   const infos = await provider.list?.()
   if (names === undefined) return (infos ?? []).map((info) => ({ ...info, provider: provider.name }))
   const models: ListedModel[] = []
-  for (const [name, own] of names) {
-    const known = (infos ?? []).filter((info) => info.id === own)
-    if (known.length > 0) models.push(...known.map((info) => ({ ...info, id: name, provider: provider.name })))
-    else {
-      const task = tasks.find((each) => provider.model(each, own) !== undefined)
-      if (task !== undefined) models.push({ id: name, task, provider: provider.name })
-    }
+  for (const info of infos ?? []) {
+    for (const id of names.publicNames(info.id)) models.push({ ...info, id, provider: provider.name })
+  }
+  for (const [name, own] of names.exact) {
+    if (models.some(({ id }) => id === name)) continue
+    const task = tasks.find((each) => provider.model(each, own) !== undefined)
+    if (task !== undefined) models.push({ id: name, task, provider: provider.name })
   }
   return models
 }

@@ -1,10 +1,23 @@
 import type { Usage } from '../usage.js'
 
-/** A piece of a message. What this library has no word for travels untouched in `native`. */
+/** A piece of a message. What this library has no word for travels untouched in `native`, to models that speak its dialect. */
 export type ContentPart =
   | { readonly type: 'text'; readonly text: string }
+  /** `url`: `https:`, or `data:` with base64. */
   | { readonly type: 'image'; readonly url: string; readonly detail?: string }
+  | ReasoningPart
   | { readonly type: 'native'; readonly native: unknown }
+
+/**
+ * What a model thought before it answered. `signature` proves the text to the model that wrote it, and `redacted` is a thought that only it can read: both go back to it untouched in
+ * the next turn.
+ */
+export interface ReasoningPart {
+  readonly type: 'reasoning'
+  readonly text: string
+  readonly signature?: string
+  readonly redacted?: string
+}
 
 export interface ToolCall {
   readonly id: string
@@ -17,24 +30,71 @@ export interface Message {
   readonly role: 'system' | 'developer' | 'user' | 'assistant' | 'tool'
   readonly content: string | readonly ContentPart[]
   readonly name?: string
+  /** Of an assistant; after its content. */
   readonly toolCalls?: readonly ToolCall[]
+  /** Of a tool's answer. */
   readonly toolCallId?: string
+  /** Of a tool's answer: the call failed. */
+  readonly isError?: boolean
 }
+
+/** A function that the model may ask to be called. */
+export interface Tool {
+  readonly name: string
+  readonly description?: string
+  /** JSON Schema of its arguments. */
+  readonly parameters: Readonly<Record<string, unknown>>
+  /** Arguments keep to the schema. */
+  readonly strict?: boolean
+}
+
+/** `required`: some tool; `name`: this one. */
+export type ToolChoice = 'auto' | 'none' | 'required' | { readonly name: string }
+
+/** What the text of the answer has to be. */
+export type ResponseFormat =
+  | { readonly type: 'json' }
+  | {
+      readonly type: 'json-schema'
+      readonly name: string
+      readonly schema: Readonly<Record<string, unknown>>
+      readonly strict?: boolean
+    }
+
+/** How much to think: an effort, or a bound on the tokens of it. */
+export interface ReasoningOptions {
+  readonly effort?: 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'max'
+  readonly maxTokens?: number
+}
+
+/** The words of an API that generates text. */
+export type GenerateDialect = 'openai-chat' | 'anthropic-messages'
 
 /** A caller's own request in the words of an API. A provider that speaks them sends it on as it is, but for the model's name. */
 export interface NativeRequest {
-  readonly dialect: 'openai-chat'
+  readonly dialect: GenerateDialect
   readonly body: Readonly<Record<string, unknown>>
+  /** Header fields that belong to the request, in lower case: `anthropic-beta`. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 export interface GenerateInput {
   readonly messages: readonly Message[]
+  readonly tools?: readonly Tool[] | undefined
+  readonly toolChoice?: ToolChoice | undefined
+  /** May the model ask for several calls at once? */
+  readonly parallelToolCalls?: boolean | undefined
+  readonly responseFormat?: ResponseFormat | undefined
+  readonly reasoning?: ReasoningOptions | undefined
   readonly maxOutputTokens?: number
   /** 0 to 2. */
   readonly temperature?: number
   readonly topP?: number
+  readonly topK?: number
   readonly stop?: readonly string[]
   readonly seed?: number
+  /** The caller's own name for its end user. */
+  readonly user?: string
   readonly native?: NativeRequest
 }
 
@@ -42,18 +102,25 @@ export type FinishReason = 'stop' | 'length' | 'tool-calls' | 'content-filter'
 
 export interface GenerateOutput {
   readonly text: string
+  /** In their order; not there if there were none. */
+  readonly reasoning?: readonly ReasoningPart[]
   readonly toolCalls: readonly ToolCall[]
   readonly finishReason: FinishReason
+  /** The one of `stop` that ended it, where the upstream says. */
+  readonly stopSequence?: string
   /** The answer's own bytes, when the provider spoke the dialect of `input.native`: to be relayed without re-encoding. */
-  readonly native?: { readonly dialect: NativeRequest['dialect']; readonly bytes: Uint8Array }
+  readonly native?: { readonly dialect: GenerateDialect; readonly bytes: Uint8Array }
 }
 
 /**
- * What a generating model sends. Either events (`text`, `tool-call`), or, when `input.native` was given and the provider speaks its
- * dialect, the upstream's bytes (`native`: whole SSE events, the terminal `[DONE]` left out), watched only for usage and errors.
+ * What a generating model sends. Either events (`reasoning`, `text`, `tool-call`), or, when `input.native` was given and the provider speaks its
+ * dialect, the upstream's bytes (`native`: whole SSE events, OpenAI's terminal `[DONE]` left out), watched only for usage and errors. The first part comes with the first output: what an upstream
+ * sends before that is held back, so that another model can still answer if this one fails.
  */
 export type GenerateChunk =
   | { readonly type: 'text'; readonly text: string }
+  /** A piece of a thought: of its text, or its signature, which ends it, or one that is redacted. */
+  | { readonly type: 'reasoning'; readonly text: string; readonly signature?: string; readonly redacted?: string }
   | {
       readonly type: 'tool-call'
       readonly index: number
@@ -64,7 +131,7 @@ export type GenerateChunk =
     }
   | {
       readonly type: 'native'
-      readonly dialect: NativeRequest['dialect']
+      readonly dialect: GenerateDialect
       readonly bytes: Uint8Array
     }
 
@@ -129,5 +196,6 @@ export type Part<T extends Task> =
   | {
       readonly type: 'end'
       readonly finishReason: FinishReason
+      readonly stopSequence?: string
       readonly usage: Usage
     }

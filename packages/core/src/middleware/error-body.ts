@@ -1,13 +1,13 @@
 import { STATUS_CODES } from 'node:http'
 import type { ErrorCode, TollgateError } from '../errors.js'
 import type { RequestContext } from '../http/context.js'
-import type { OpenAiError, Problem } from '../wire/problem.js'
+import type { AnthropicError, OpenAiError, Problem } from '../wire/problem.js'
 import { genericDetail } from './foreign-error.js'
 
 /** The words of one error answer. */
 export interface ErrorBody {
   readonly contentType: string
-  readonly body: Problem | OpenAiError
+  readonly body: Problem | OpenAiError | AnthropicError
   readonly headers: Readonly<Record<string, string>>
 }
 
@@ -27,8 +27,9 @@ export function errorBody(
   options: ErrorBodyOptions,
 ): ErrorBody {
   const shown = options.exposeInternal === true || !isInternal(error.code)
-  return context.dialect === 'openai'
-    ? openAiBody(error, status, shown)
+  if (context.dialect === 'openai') return openAiBody(error, status, shown)
+  return context.dialect === 'anthropic'
+    ? anthropicBody(error, status, context, shown)
     : { contentType: 'application/problem+json', body: problem(error, status, context, options, shown), headers: {} }
 }
 
@@ -104,6 +105,35 @@ function openAiBody(error: TollgateError, status: number, shown: boolean): Error
       },
     },
     headers: retryHeaders(error, status),
+  }
+}
+
+/** Anthropic's clients choose their class of error by the status, and people by this. */
+function anthropicType(status: number): string {
+  const known: Readonly<Record<number, string>> = {
+    401: 'authentication_error',
+    402: 'billing_error',
+    403: 'permission_error',
+    404: 'not_found_error',
+    408: 'timeout_error',
+    409: 'conflict_error',
+    413: 'request_too_large',
+    429: 'rate_limit_error',
+    503: 'overloaded_error',
+    504: 'timeout_error',
+  }
+  return known[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error')
+}
+
+function anthropicBody(error: TollgateError, status: number, context: RequestContext, shown: boolean): ErrorBody {
+  return {
+    contentType: 'application/json; charset=utf-8',
+    body: {
+      type: 'error',
+      error: { type: anthropicType(status), message: shown ? error.message : genericDetail },
+      request_id: context.id,
+    },
+    headers: { 'request-id': context.id, ...retryHeaders(error, status) },
   }
 }
 

@@ -136,6 +136,7 @@ function breakOff(
   const { body } = errorBody(error, statusOf(error), context, options)
   // OpenAI's clients throw on a data frame with `error` and know no event names. No `[DONE]` follows: that would be a good end.
   const name = context.dialect === 'openai' ? '' : 'event: error\n'
+  // Anthropic's drop what has no event name.
   res.end(`${name}data: ${JSON.stringify(body)}\n\n`)
 }
 

@@ -44,6 +44,8 @@ export interface UpstreamRequest {
   readonly accept: 'application/json' | 'text/event-stream'
   /** JSON text. */
   readonly body?: string
+  /** Of this request alone, in lower case; they replace the provider's own. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** An upstream's HTTP API. */
@@ -84,6 +86,10 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
   })
   const waiting = makeDeadlines()
   const own = Object.entries(options.headers ?? {}).flat()
+  const without = (replaced: Readonly<Record<string, string>>) =>
+    Object.entries(options.headers ?? {})
+      .filter(([field]) => !Object.hasOwn(replaced, field.toLowerCase()))
+      .flat()
   const secrets = new Set<string>()
   for (const [header, value] of Object.entries(options.headers ?? {})) {
     if (value !== '' && /key|auth|token|secret|cookie/i.test(header)) secrets.add(bare(value))
@@ -96,7 +102,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
   }
 
   const sendWith = (
-    { method, path, accept, body }: UpstreamRequest,
+    { method, path, accept, body, headers: extra }: UpstreamRequest,
     { signal, requestId }: Pick<Call, 'signal' | 'requestId'>,
     proof: readonly string[],
   ): Promise<UpstreamResponse> => {
@@ -105,7 +111,15 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
       return Promise.reject(new TollgateError('overloaded', message, { retryAfterMs: 1000 }))
     }
     inFlight += 1
-    const headers = ['accept', accept, 'x-request-id', requestId, ...own, ...proof]
+    const headers = [
+      'accept',
+      accept,
+      'x-request-id',
+      requestId,
+      ...(extra === undefined ? own : without(extra)),
+      ...proof,
+    ]
+    if (extra !== undefined) for (const [field, value] of Object.entries(extra)) headers.push(field, value)
     if (body !== undefined) headers.push('content-type', 'application/json')
     return exchange({
       upstream: name,

@@ -69,6 +69,9 @@ export function errorInSuccess(upstream: Upstream, error: unknown): TollgateErro
   // Routers of models send the status that they would have answered with.
   const status = Number(fields.code)
   if (status >= 400 && status <= 599) return answerError(upstream.name, { status, headers: {}, ...fields })
+  if (kind.includes('authentication') || kind.includes('permission')) {
+    return answerError(upstream.name, { status: 401, headers: {}, ...fields })
+  }
   if (kind.includes('rate_limit')) return answerError(upstream.name, { status: 429, headers: {}, ...fields })
   if (kind.includes('invalid_request') || kind.includes('context_length')) {
     return answerError(upstream.name, { status: 400, headers: {}, ...fields })

@@ -1,27 +1,47 @@
 import { TollgateError } from '../errors.js'
-import type { FinishReason, GenerateChunk } from '../inference/task.js'
+import type { FinishReason, GenerateChunk, GenerateInput } from '../inference/task.js'
 import type { Usage } from '../usage.js'
 import { type OpenAiUsage, usageFromOpenAi } from '../wire/openai-usage.js'
+import type { GenerateWatch, GenerateWire } from './generate-model.js'
 import type { Upstream } from './http-kit.js'
 import { errorInSuccess } from './openai-answer.js'
-import { finishReason, writtenInMessage } from './openai-chat.js'
+import { finishReason, fromChatAnswer, reasoningOf, writtenInChoices, writtenInMessage } from './openai-chat.js'
+import { chatBody, type MaxTokensField } from './openai-chat-request.js'
 import { parseEvents, splitEvents } from './sse-decoder.js'
 
-/** What is learnt of a chat stream while its events pass. */
-export interface ChatWatch {
-  /** Events to hand on as they are; `undefined` if none of these is for the caller. */
-  relay(whole: Buffer): Buffer | undefined
-  /** The same events in our own words. */
-  decode(whole: Buffer): GenerateChunk[]
-  /** `[DONE]` has come. */
-  isDone(): boolean
-  /** Every choice has said why it ended, or `[DONE]` has come: nothing is missing. */
-  isComplete(): boolean
-  finishReason(): FinishReason
-  /** The upstream's own count, if it has come. */
-  usage(): Usage | undefined
-  /** What the model has written so far, for counting: its beginning, and how long all of it is. */
-  written(): { readonly text: string; readonly length: number }
+/** OpenAI's chat completions, as OpenAI and many others speak them. */
+export function openAiChatWire(maxTokensField: MaxTokensField): GenerateWire {
+  return {
+    dialect: 'openai-chat',
+    request: (input, model, stream) => ({
+      path: '/chat/completions',
+      body: chatBody(input, model, stream, maxTokensField),
+    }),
+    response: fromChatAnswer,
+    usage: (answer) => usageFromOpenAi((answer as { usage?: OpenAiUsage | null }).usage),
+    written: writtenInChoices,
+    watch(upstream, { native }: GenerateInput) {
+      if (native?.dialect !== 'openai-chat') return chatWatch(upstream, 1, false)
+      return chatWatch(upstream, choicesAskedFor(native.body), !asksForUsage(native.body))
+    },
+  }
+}
+
+function asksForUsage(body: Readonly<Record<string, unknown>>): boolean {
+  const { include_usage } = (body['stream_options'] ?? {}) as { include_usage?: unknown }
+  return include_usage === true
+}
+
+function choicesAskedFor(body: Readonly<Record<string, unknown>>): number {
+  const n = body['n']
+  return typeof n === 'number' && n > 1 ? n : 1
+}
+
+/** Some servers leave out the blank line after the terminal event. */
+function endsInDone(rest: Buffer): boolean {
+  return (
+    rest.length > 0 && parseEvents(Buffer.concat([rest, Buffer.from('\n\n')])).some(({ data }) => data === '[DONE]')
+  )
 }
 
 /** What is read of an event. Everything in it is the upstream's word, so nothing is taken for granted. */
@@ -53,7 +73,7 @@ const keptCharacters = 262_144
  * @param choices how many answers were asked for
  * @param dropUsage is the usage event ours alone, because the caller did not ask for it?
  */
-export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolean): ChatWatch {
+export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolean): GenerateWatch {
   let done = false
   let usage: Usage | undefined
   let reason: FinishReason = 'stop'
@@ -131,7 +151,12 @@ export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolea
       return chunks
     },
     isDone: () => done,
-    isComplete: () => done || finished.size >= choices,
+    // A server that ends a choice and then the stream has left nothing out.
+    isComplete: (rest) => done || finished.size >= choices || endsInDone(rest),
+    hasOutput() {
+      if (backlog !== '') collapse()
+      return length > 0 || finished.size > 0 || done
+    },
     finishReason: () => reason,
     usage: () => usage,
     written() {
@@ -190,6 +215,7 @@ function chunksOf(chunk: ChunkEvent): GenerateChunk[] {
   const chunks: GenerateChunk[] = []
   for (const choice of choicesOf(chunk)) {
     if ((choice.index ?? 0) !== 0) continue
+    if (choice.delta !== undefined && choice.delta !== null) chunks.push(...reasoningOf(choice.delta))
     for (const field of ['content', 'refusal']) {
       const piece = choice.delta?.[field]
       if (typeof piece === 'string' && piece !== '') chunks.push({ type: 'text', text: piece })

@@ -1,80 +1,15 @@
 import { TollgateError } from '../errors.js'
-import type { FinishReason, GenerateInput, GenerateOutput, Message, ToolCall } from '../inference/task.js'
-
-/** In which field an upstream wants the most tokens to write. */
-export type MaxTokensField = 'max_tokens' | 'max_completion_tokens'
+import type { FinishReason, GenerateOutput, ReasoningPart, ToolCall } from '../inference/task.js'
 
 /** What is read of an answer. Everything in it is the upstream's word, so nothing is taken for granted. */
 interface ChatAnswer {
   choices?: Array<{
-    message?: { content?: unknown; refusal?: unknown; tool_calls?: unknown } | null
+    message?: Record<string, unknown> | null
     finish_reason?: unknown
   } | null>
 }
 
-/**
- * The body of a chat request. A caller's own body goes on as it is, but for the model's name and the streaming; else it is built.
- *
- * `include_usage` is always asked for in a stream: without it there would be nothing to bill by.
- */
-export function chatBody(
-  input: GenerateInput,
-  model: string,
-  stream: boolean,
-  maxTokensField: MaxTokensField,
-): Record<string, unknown> {
-  const body: Record<string, unknown> =
-    input.native === undefined ? built(input, maxTokensField) : { ...input.native.body }
-  body['model'] = model
-  if (stream) {
-    body['stream'] = true
-    body['stream_options'] = { ...(body['stream_options'] as object | null | undefined), include_usage: true }
-  } else if (body['stream'] === true) {
-    delete body['stream']
-    delete body['stream_options']
-  }
-  return body
-}
-
-function built(input: GenerateInput, maxTokensField: MaxTokensField): Record<string, unknown> {
-  const { maxOutputTokens, temperature, topP, stop, seed } = input
-  return {
-    messages: input.messages.map(toMessage),
-    ...(maxOutputTokens === undefined ? {} : { [maxTokensField]: maxOutputTokens }),
-    ...(temperature === undefined ? {} : { temperature }),
-    ...(topP === undefined ? {} : { top_p: topP }),
-    ...(stop === undefined ? {} : { stop }),
-    ...(seed === undefined ? {} : { seed }),
-  }
-}
-
-function toMessage({ role, content, name, toolCalls, toolCallId }: Message): Record<string, unknown> {
-  return {
-    role,
-    content:
-      typeof content === 'string'
-        ? content
-        : content.map((part) => {
-            if (part.type === 'text') return { type: 'text', text: part.text }
-            if (part.type === 'native') return part.native
-            const { url, detail } = part
-            return { type: 'image_url', image_url: detail === undefined ? { url } : { url, detail } }
-          }),
-    ...(name === undefined ? {} : { name }),
-    ...(toolCallId === undefined ? {} : { tool_call_id: toolCallId }),
-    ...(toolCalls === undefined
-      ? {}
-      : {
-          tool_calls: toolCalls.map((call) => ({
-            id: call.id,
-            type: 'function',
-            function: { name: call.name, arguments: call.arguments },
-          })),
-        }),
-  }
-}
-
-/** @throws TollgateError `upstream_invalid` if there is no choice in it */
+/** The first choice of an answer. @throws TollgateError `upstream_invalid` if there is no choice in it */
 export function fromChatAnswer(upstream: string, answer: unknown): Omit<GenerateOutput, 'native'> {
   const { choices } = answer as ChatAnswer
   const first = Array.isArray(choices) ? choices[0] : undefined
@@ -82,8 +17,10 @@ export function fromChatAnswer(upstream: string, answer: unknown): Omit<Generate
     throw new TollgateError('upstream_invalid', `The answer of the upstream ${upstream} holds no choices.`)
   }
   const { content, refusal, tool_calls: calls } = first.message
+  const reasoning = reasoningOf(first.message)
   return {
     text: typeof content === 'string' ? content : typeof refusal === 'string' ? refusal : '',
+    ...(reasoning.length === 0 ? undefined : { reasoning }),
     toolCalls: Array.isArray(calls) ? calls.flatMap(toToolCall) : [],
     finishReason: finishReason(first.finish_reason),
   }
@@ -94,6 +31,50 @@ function toToolCall(call: unknown): ToolCall[] {
   if (typeof called?.name !== 'string') return []
   const json = typeof called.arguments === 'string' ? called.arguments : '{}'
   return [{ id: typeof id === 'string' ? id : '', name: called.name, arguments: json }]
+}
+
+/** The names that servers have for what a model thought; the first that is there counts. */
+const thoughtFields = ['reasoning_content', 'reasoning'] as const
+
+/** What a message, or an event's part of it, has of thoughts: `reasoning_details` as OpenRouter has them, which keep signatures, or their text alone. */
+export function reasoningOf(message: Readonly<Record<string, unknown>>): ReasoningPart[] {
+  const details = message['reasoning_details']
+  if (Array.isArray(details) && details.length > 0) return details.flatMap(toReasoning)
+  for (const field of thoughtFields) {
+    const text = message[field]
+    if (typeof text === 'string' && text !== '') return [{ type: 'reasoning', text }]
+  }
+  return []
+}
+
+function toReasoning(detail: unknown): ReasoningPart[] {
+  const { type, text, summary, signature, data } = (detail ?? {}) as Record<string, unknown>
+  if (type === 'reasoning.encrypted') {
+    return typeof data === 'string' ? [{ type: 'reasoning', text: '', redacted: data }] : []
+  }
+  const thought = typeof text === 'string' ? text : typeof summary === 'string' ? summary : ''
+  const proof = typeof signature === 'string' && signature !== '' ? { signature } : undefined
+  return thought === '' && proof === undefined ? [] : [{ type: 'reasoning', text: thought, ...proof }]
+}
+
+/** Thoughts as a message has them: their text, and in `reasoning_details` what proves it. */
+export function reasoningFields(parts: readonly ReasoningPart[]): Record<string, unknown> {
+  const text = parts.map((part) => part.text).join('')
+  const details = parts.map((part, index) =>
+    part.redacted === undefined
+      ? {
+          type: 'reasoning.text',
+          index,
+          text: part.text,
+          ...(part.signature === undefined ? undefined : { signature: part.signature }),
+        }
+      : { type: 'reasoning.encrypted', index, data: part.redacted },
+  )
+  const isProven = parts.some(({ signature, redacted }) => (signature ?? redacted) !== undefined)
+  return {
+    ...(text === '' ? undefined : { reasoning_content: text }),
+    ...(isProven ? { reasoning_details: details } : undefined),
+  }
 }
 
 const writtenFields = ['content', 'refusal', 'reasoning_content', 'reasoning'] as const

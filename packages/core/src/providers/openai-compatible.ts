@@ -6,10 +6,12 @@ import type { Task } from '../inference/task.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import type { Tokenizer } from '../tokenizer.js'
 import { byteTokenizer } from './count-tokens.js'
-import { type Credentials, type HttpOptions, httpOptionsShape, upstream } from './http-kit.js'
+import { generateModel } from './generate-model.js'
+import { type HttpOptions, httpOptionsShape, upstream } from './http-kit.js'
+import { headerCredentials } from './key-credentials.js'
 import { jsonAnswer } from './openai-answer.js'
-import type { MaxTokensField } from './openai-chat.js'
-import { chatModel } from './openai-chat-model.js'
+import type { MaxTokensField } from './openai-chat-request.js'
+import { openAiChatWire } from './openai-chat-watch.js'
 import { embedModel } from './openai-embed-model.js'
 
 /** A model of the upstream. */
@@ -82,20 +84,20 @@ const listTimeoutMs = 10_000
 export function openAiCompatible(options: OpenAiCompatibleOptions): Provider {
   const checked = checkedOptions('openAiCompatible', optionsSchema, options)
   const { name, tokenizer = byteTokenizer, maxTokensField = 'max_tokens', maxEventBytes = 4_194_304 } = checked
-  const api = upstream(name, options, credentialsOf(options.apiKey))
+  const api = upstream(name, options, headerCredentials('authorization', options.apiKey, 'Bearer '))
   const models = checked.models?.map(
     (model): CompatibleModel => (typeof model === 'string' ? { id: model } : bare(model)),
   )
   const known = models === undefined ? undefined : new Map(models.map((model) => [model.id, model]))
   if (known !== undefined && known.size !== models?.length) throw configInvalid(`${name}: a model is listed twice.`)
   const listModels = checked.listModels ?? models === undefined
-  const chatOptions = { upstream: api, tokenizer, maxTokensField, maxEventBytes }
+  const chatOptions = { upstream: api, tokenizer, wire: openAiChatWire(maxTokensField), maxEventBytes }
 
   const make = (task: Task, id: string): Model | undefined => {
     const listed = known?.get(id)
     if (known !== undefined && listed === undefined) return undefined
     if (listed?.task !== undefined && listed.task !== task) return undefined
-    if (task === 'generate') return chatModel({ ...chatOptions, id })
+    if (task === 'generate') return generateModel({ ...chatOptions, id })
     return task === 'embed' ? embedModel({ upstream: api, tokenizer, id }) : undefined
   }
 
@@ -133,20 +135,6 @@ export function openAiCompatible(options: OpenAiCompatibleOptions): Provider {
       return listed.models
     },
     close: () => api.close(),
-  }
-}
-
-function credentialsOf(apiKey: OpenAiCompatibleOptions['apiKey']): Credentials | undefined {
-  if (apiKey === undefined) return undefined
-  if (typeof apiKey === 'string') {
-    const proof = ['authorization', `Bearer ${apiKey}`] as const
-    return () => proof
-  }
-  return () => {
-    const key = apiKey()
-    return key instanceof Promise
-      ? key.then((fetched) => ['authorization', `Bearer ${fetched}`] as const)
-      : ['authorization', `Bearer ${key}`]
   }
 }
 

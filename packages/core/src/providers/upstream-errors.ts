@@ -42,7 +42,7 @@ export function answerError(upstream: string, answer: ErrorAnswer): TollgateErro
       cause,
     })
   }
-  if (status === 404 && code === 'model_not_found') {
+  if (status === 404 && (code === 'model_not_found' || type === 'not_found_error')) {
     return new TollgateError('model_not_found', said(upstream, answer), { cause })
   }
   if (status === 400 || status === 404 || status === 413 || status === 422) {

@@ -1,24 +1,16 @@
-import type { ServerResponse } from 'node:http'
 import { z } from 'zod'
-import { TollgateError } from '../errors.js'
 import { allowedMethods } from '../http/allowed-methods.js'
 import { type BodyOptions, jsonBody } from '../http/body.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendBytes, sendJson } from '../http/respond.js'
-import { openEventStream } from '../http/sse.js'
 import type { InferenceService } from '../inference/service.js'
 import { checkedOptions } from '../options.js'
-import { type ChatRequest, chatRequest } from '../wire/openai-chat.js'
+import { chatRequest } from '../wire/openai-chat.js'
 import { parseWith } from '../wire/parse.js'
-import {
-  type AnsweredStream,
-  bodyOptionsSchema,
-  invoke,
-  invokeStream,
-  type OnDisconnect,
-  serviceSchema,
-} from './invoke.js'
-import { chatChunks, chatResponse, toGenerateInput } from './openai-chat-shapes.js'
+import { bodyOptionsSchema, invoke, invokeStream, type OnDisconnect, serviceSchema } from './invoke.js'
+import { chatChunks, chatResponse } from './openai-chat-answer.js'
+import { toGenerateInput } from './openai-chat-input.js'
+import { sendStream } from './send-stream.js'
 
 export interface ChatCompletionsOptions {
   readonly service: InferenceService
@@ -69,40 +61,20 @@ export function chatCompletions(options: ChatCompletionsOptions): Handler {
         'generate',
         body.model,
         input,
-        (answered) => sendStream(res, body, context.id, answered, heartbeatMs, onDisconnect),
+        (answered) =>
+          sendStream(res, answered, {
+            encode: chatChunks(context.id, answered.target.model, body.stream_options?.include_usage === true),
+            end: done,
+            heartbeatMs,
+            onDisconnect,
+          }),
         onDisconnect,
       )
       return
     }
     const { result, target } = await invoke(context, req, res, service, 'generate', body.model, input, onDisconnect)
     const { native } = result.output
-    if (native !== undefined) sendBytes(res, 200, native.bytes, 'application/json; charset=utf-8')
+    if (native?.dialect === 'openai-chat') sendBytes(res, 200, native.bytes, 'application/json; charset=utf-8')
     else sendJson(res, 200, chatResponse(context.id, target.model, result))
   })
-}
-
-async function sendStream(
-  res: ServerResponse,
-  body: ChatRequest,
-  requestId: string,
-  { target, parts }: AnsweredStream<'generate'>,
-  heartbeatMs: number | undefined,
-  onDisconnect: OnDisconnect,
-): Promise<void> {
-  const events = openEventStream(res, heartbeatMs === undefined ? {} : { heartbeatMs })
-  const chunks = chatChunks(requestId, target.model, body.stream_options?.include_usage === true)
-  let native = false
-  for await (const part of parts) {
-    if (part.type === 'native') native = true
-    // The upstream's own bytes hold their own end.
-    else if (native) continue
-    // Nobody reads any more; the rest is for the bill.
-    if (onDisconnect === 'drain' && !events.isOpen()) continue
-    const bytes = part.type === 'native' ? part.bytes : chunks(part)
-    const drained = bytes.length === 0 ? undefined : events.send(bytes)
-    if (drained !== undefined) await drained
-    if (onDisconnect === 'abort' && !events.isOpen())
-      throw new TollgateError('client_closed', 'The caller left before the answer was complete.')
-  }
-  events.end(done)
 }

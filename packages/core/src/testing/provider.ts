@@ -114,7 +114,9 @@ export const providerCases: readonly ProviderCase[] = [
     const body = { model: model.id, messages, n: 2 }
     try {
       const { output } = await model.run({ ...generateInput, native: { dialect: 'openai-chat', body } }, call())
-      const { choices } = JSON.parse(Buffer.from(output.native?.bytes ?? []).toString()) as { choices: unknown[] }
+      // A provider of other words has what the route has put into ours, and never sees this.
+      if (output.native?.dialect !== 'openai-chat') return
+      const { choices } = JSON.parse(Buffer.from(output.native.bytes).toString()) as { choices: unknown[] }
       assert.equal(choices.length, 2)
     } catch (error) {
       assert.ok(isTollgateError(error, 'invalid_request'), String(error))

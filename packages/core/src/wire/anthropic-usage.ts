@@ -1,4 +1,4 @@
-import type { Usage } from '../usage.js'
+import { completionTokens, promptTokens, type Usage } from '../usage.js'
 
 /** Anthropic's `usage` of a message. `input_tokens` has neither what was read from the cache nor what was written to it: all three together are the input. */
 export interface AnthropicUsage {
@@ -36,4 +36,16 @@ export function usageFromAnthropic(usage: AnthropicUsage | null | undefined): Us
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+/** Our buckets as Anthropic's counts: what is cached is beside the input, sound and pictures are input, thoughts are output. */
+export function usageToAnthropic(usage: Usage): AnthropicUsage {
+  const { cacheReadTokens = 0, cacheWriteTokens = 0, cacheWrite1hTokens = 0 } = usage
+  const written = cacheWriteTokens + cacheWrite1hTokens
+  return {
+    input_tokens: promptTokens(usage) - cacheReadTokens - written,
+    cache_creation_input_tokens: written,
+    cache_read_input_tokens: cacheReadTokens,
+    output_tokens: completionTokens(usage),
+  }
 }

@@ -29,3 +29,10 @@ export interface OpenAiError {
     code: string | null
   }
 }
+
+/** An error answer in Anthropic's shape. */
+export interface AnthropicError {
+  type: 'error'
+  error: { type: string; message: string }
+  request_id: string
+}

@@ -1,0 +1,177 @@
+import { TollgateError } from '../errors.js'
+import type {
+  ContentPart,
+  GenerateInput,
+  Message,
+  ReasoningOptions,
+  ResponseFormat,
+  ToolCall,
+  ToolChoice,
+} from '../inference/task.js'
+
+type Json = Record<string, unknown>
+
+/** The least that Anthropic takes for thinking. */
+const leastThinkingTokens = 1_024
+
+const thinkingTokens = { minimal: 1_024, low: 2_048, medium: 8_192, high: 16_384, max: 32_768 } as const
+
+/**
+ * The body of a request for a message. A caller's own body goes on as it is, but for the model's name and the streaming; else it is built.
+ *
+ * @param defaultMaxTokens for callers who set no bound, which this API wants
+ * @throws TollgateError `invalid_request` for what cannot be said in this API
+ */
+export function messagesBody(input: GenerateInput, model: string, stream: boolean, defaultMaxTokens: number): Json {
+  const { native } = input
+  const body: Json = native?.dialect === 'anthropic-messages' ? { ...native.body } : built(input, defaultMaxTokens)
+  body['model'] = model
+  if (stream) body['stream'] = true
+  else delete body['stream']
+  return body
+}
+
+function built(input: GenerateInput, defaultMaxTokens: number): Json {
+  const { maxOutputTokens: maxTokens = defaultMaxTokens, temperature, topP, topK, stop, user, tools = [] } = input
+  const { responseFormat, reasoning } = input
+  const thinking = reasoning === undefined ? undefined : thinkingOf(reasoning, maxTokens)
+  // With thinking on, these are refused.
+  const sampling = thinking?.type === 'enabled' ? {} : { temperature, topK }
+  const system = systemOf(input.messages, responseFormat)
+  const choice = choiceOf(input.toolChoice, input.parallelToolCalls)
+  return {
+    max_tokens: maxTokens,
+    messages: turnsOf(input.messages),
+    ...(system.length === 0 ? undefined : { system }),
+    ...(tools.length === 0
+      ? undefined
+      : {
+          tools: tools.map(({ name, description, parameters, strict }) => ({
+            name,
+            ...(description === undefined ? undefined : { description }),
+            input_schema: parameters,
+            ...(strict === undefined ? undefined : { strict }),
+          })),
+          ...(choice === undefined ? undefined : { tool_choice: choice }),
+        }),
+    ...(responseFormat?.type === 'json-schema'
+      ? { output_config: { format: { type: 'json_schema', schema: responseFormat.schema } } }
+      : undefined),
+    ...(thinking === undefined ? undefined : { thinking }),
+    // 0 to 1 in this API.
+    ...(sampling.temperature === undefined ? undefined : { temperature: Math.min(1, sampling.temperature) }),
+    ...(sampling.topK === undefined ? undefined : { top_k: sampling.topK }),
+    ...(topP === undefined ? undefined : { top_p: topP }),
+    ...(stop === undefined || stop.length === 0 ? undefined : { stop_sequences: stop }),
+    ...(user === undefined ? undefined : { metadata: { user_id: user } }),
+  }
+}
+
+/** Budgets and no efforts: an effort is a budget, less than all that may be written. Without room for the least budget there is no thinking. */
+function thinkingOf({ effort, maxTokens }: ReasoningOptions, allTokens: number) {
+  if (effort === 'none') return { type: 'disabled' as const }
+  const wanted = maxTokens ?? (effort === undefined ? undefined : thinkingTokens[effort])
+  if (wanted === undefined || allTokens <= leastThinkingTokens) return undefined
+  const budget = Math.min(Math.max(wanted, leastThinkingTokens), allTokens - 1)
+  return { type: 'enabled' as const, budget_tokens: budget }
+}
+
+function choiceOf(choice: ToolChoice | undefined, parallel: boolean | undefined): Json | undefined {
+  const single = parallel === false ? { disable_parallel_tool_use: true } : undefined
+  if (choice === undefined) return single === undefined ? undefined : { type: 'auto', ...single }
+  if (typeof choice !== 'string') return { type: 'tool', name: choice.name, ...single }
+  if (choice === 'none') return { type: 'none' }
+  return { type: choice === 'required' ? 'any' : 'auto', ...single }
+}
+
+/** One place for what the system says, wherever it was said. */
+function systemOf(messages: readonly Message[], format: ResponseFormat | undefined): Json[] {
+  const said = messages
+    .filter(({ role }) => role === 'system' || role === 'developer')
+    .flatMap(({ content }) => (typeof content === 'string' ? [{ type: 'text' as const, text: content }] : content))
+    .flatMap((part) => (part.type === 'text' && part.text !== '' ? [{ type: 'text', text: part.text }] : []))
+  // JSON without a schema is nothing that this API has a word for.
+  const json = { type: 'text', text: 'Answer with one JSON object and nothing else.' }
+  return format?.type === 'json' ? [...said, json] : said
+}
+
+/** Turns of user and assistant; a tool's answers are the user's, before what the user says. */
+function turnsOf(messages: readonly Message[]): Json[] {
+  const turns: Array<{ role: 'user' | 'assistant'; content: Json[] }> = []
+  messages.forEach((message, index) => {
+    if (message.role === 'system' || message.role === 'developer') return
+    const role = message.role === 'assistant' ? 'assistant' : 'user'
+    const blocks = blocksOf(message, index)
+    if (blocks.length === 0) return
+    const last = turns.at(-1)
+    if (last?.role === role) last.content.push(...blocks)
+    else turns.push({ role, content: blocks })
+  })
+  return turns
+}
+
+function blocksOf(message: Message, index: number): Json[] {
+  const { role, content, toolCalls = [], toolCallId, isError } = message
+  const parts: readonly ContentPart[] = typeof content === 'string' ? [{ type: 'text', text: content }] : content
+  const blocks = parts.flatMap((part) => blockOf(part, index))
+  if (role === 'tool') {
+    if (toolCallId === undefined) throw unsaid(index, 'tool_call_id', 'is required of a message of the role tool')
+    return [
+      {
+        type: 'tool_result',
+        tool_use_id: toolCallId,
+        ...(blocks.length === 0 ? undefined : { content: blocks }),
+        ...(isError === true ? { is_error: true } : undefined),
+      },
+    ]
+  }
+  if (role !== 'assistant') return blocks
+  return [...blocks, ...toolCalls.map((call) => toolUse(call, index))]
+}
+
+function blockOf(part: ContentPart, index: number): Json[] {
+  switch (part.type) {
+    // Empty texts are refused.
+    case 'text':
+      return part.text === '' ? [] : [{ type: 'text', text: part.text }]
+    case 'image':
+      return [{ type: 'image', source: sourceOf(part.url, index) }]
+    case 'reasoning':
+      if (part.redacted !== undefined) return [{ type: 'redacted_thinking', data: part.redacted }]
+      // Thoughts of another model prove nothing to this one.
+      if (part.signature === undefined) return []
+      return [{ type: 'thinking', thinking: part.text, signature: part.signature }]
+    default: {
+      const { type } = (part.native ?? {}) as { type?: unknown }
+      throw unsaid(index, 'content', `has a part of the type ${String(type)}, which the model that answers cannot take`)
+    }
+  }
+}
+
+function sourceOf(url: string, index: number): Json {
+  const data = /^data:([\w.+-]+\/[\w.+-]+);base64,/.exec(url)
+  if (data !== null) return { type: 'base64', media_type: data[1], data: url.slice(data[0].length) }
+  if (/^https?:\/\//i.test(url)) return { type: 'url', url }
+  throw unsaid(index, 'content', 'has a picture that is neither an http(s) URL nor a data: URL with base64')
+}
+
+function toolUse({ id, name, arguments: json }: ToolCall, index: number): Json {
+  const input = parsed(json === '' ? '{}' : json)
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+    throw unsaid(index, 'tool_calls', `has arguments of ${name} that are no JSON object`)
+  }
+  return { type: 'tool_use', id, name, input }
+}
+
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return undefined
+  }
+}
+
+function unsaid(index: number, field: string, message: string): TollgateError {
+  const path = `messages[${index}].${field}`
+  return new TollgateError('invalid_request', `${path} ${message}.`, { errors: [{ path, message }] })
+}

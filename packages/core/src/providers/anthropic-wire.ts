@@ -1,0 +1,263 @@
+import { TollgateError } from '../errors.js'
+import type { FinishReason, GenerateChunk, GenerateOutput, ReasoningPart, ToolCall } from '../inference/task.js'
+import type { Usage } from '../usage.js'
+import { type AnthropicUsage, usageFromAnthropic } from '../wire/anthropic-usage.js'
+import { messagesBody } from './anthropic-request.js'
+import type { GenerateWatch, GenerateWire } from './generate-model.js'
+import type { Upstream } from './http-kit.js'
+import { errorInSuccess } from './openai-answer.js'
+import { parseEvents, type ServerSentEvent, splitEvents } from './sse-decoder.js'
+
+/** What is read of an answer. Everything in it is the upstream's word, so nothing is taken for granted. */
+interface Answer {
+  content?: unknown
+  stop_reason?: unknown
+  stop_sequence?: unknown
+  usage?: Partial<AnthropicUsage> | null
+}
+
+type Block = Readonly<Record<string, unknown>>
+
+/** Anthropic's Messages API. */
+export function anthropicWire(defaultMaxTokens: number): GenerateWire {
+  return {
+    dialect: 'anthropic-messages',
+    request: (input, model, stream) => ({
+      path: '/messages',
+      body: messagesBody(input, model, stream, defaultMaxTokens),
+      ...(input.native?.dialect === 'anthropic-messages' && input.native.headers !== undefined
+        ? { headers: input.native.headers }
+        : undefined),
+    }),
+    response: fromMessage,
+    usage: (answer) => usageFromAnthropic((answer as Answer).usage as AnthropicUsage | undefined),
+    written: (answer) => blocksOf(answer).map(writtenInBlock),
+    watch: (upstream) => messageWatch(upstream),
+  }
+}
+
+function blocksOf(answer: object): Block[] {
+  const { content } = answer as Answer
+  return Array.isArray(content) ? content.filter((block) => typeof block === 'object' && block !== null) : []
+}
+
+function writtenInBlock(block: Block): string {
+  const { text, thinking, name, input } = block
+  return (
+    [text, thinking, name].filter((piece) => typeof piece === 'string').join('') +
+    (input === undefined ? '' : JSON.stringify(input))
+  )
+}
+
+function fromMessage(upstream: string, answer: object): Omit<GenerateOutput, 'native'> {
+  const { content, stop_reason: reason, stop_sequence: sequence } = answer as Answer
+  if (!Array.isArray(content)) {
+    throw new TollgateError('upstream_invalid', `The answer of the upstream ${upstream} holds no content.`)
+  }
+  const blocks = blocksOf(answer)
+  const reasoning = blocks.flatMap(toReasoning)
+  return {
+    text: blocks.map(({ type, text }) => (type === 'text' && typeof text === 'string' ? text : '')).join(''),
+    ...(reasoning.length === 0 ? undefined : { reasoning }),
+    toolCalls: blocks.flatMap(toToolCall),
+    finishReason: finishReason(reason),
+    ...(typeof sequence === 'string' ? { stopSequence: sequence } : undefined),
+  }
+}
+
+function toReasoning({ type, thinking, signature, data }: Block): ReasoningPart[] {
+  if (type === 'redacted_thinking' && typeof data === 'string') return [{ type: 'reasoning', text: '', redacted: data }]
+  if (type !== 'thinking' || typeof thinking !== 'string') return []
+  return [{ type: 'reasoning', text: thinking, ...(typeof signature === 'string' ? { signature } : undefined) }]
+}
+
+function toToolCall({ type, id, name, input }: Block): ToolCall[] {
+  if (type !== 'tool_use' || typeof name !== 'string') return []
+  return [{ id: typeof id === 'string' ? id : '', name, arguments: JSON.stringify(input ?? {}) }]
+}
+
+/** Anthropic's word for why an answer ended as ours. A word that is not known is a `stop`: the answer is whole. */
+function finishReason(word: unknown): FinishReason {
+  if (word === 'max_tokens' || word === 'model_context_window_exceeded') return 'length'
+  if (word === 'tool_use') return 'tool-calls'
+  return word === 'refusal' ? 'content-filter' : 'stop'
+}
+
+/** Relayed events are kept until there are so many bytes of them; then what was written is taken out, and they are let go. */
+const backlogBytes = 32_768
+/** So much of what was written is kept; of the rest only its length. */
+const keptCharacters = 262_144
+
+/** Events that say something of the whole: these are parsed, pieces of text are not. */
+const worthParsing = /^event: *(?!content_block_|ping)/m
+
+function messageWatch(upstream: Upstream): GenerateWatch {
+  let started = false
+  let done = false
+  let reason: FinishReason = 'stop'
+  let stopSequence: string | undefined
+  /** The last word on each count: they are cumulative. */
+  let counts: Partial<AnthropicUsage> | undefined
+  let text = ''
+  let length = 0
+  /** Latin-1, a character for a byte. */
+  let backlog = ''
+  const calls = new Map<unknown, number>()
+
+  const write = (piece: unknown) => {
+    if (typeof piece !== 'string') return
+    length += piece.length
+    if (text.length < keptCharacters) text += piece.slice(0, keptCharacters - text.length)
+  }
+
+  /** Learns from one event. Throws the upstream's error. */
+  const learn = (event: ServerSentEvent): Block | undefined => {
+    const json = parsed(event.data)
+    if (json === undefined) {
+      throw new TollgateError(
+        'upstream_invalid',
+        `The upstream ${upstream.name} sent an event that is not a JSON object.`,
+      )
+    }
+    switch (json['type'] ?? event.event) {
+      case 'error':
+        throw errorInSuccess(upstream, json['error'] ?? json)
+      case 'message_start':
+        started = true
+        merge((json['message'] as Answer | undefined)?.usage)
+        break
+      case 'message_delta': {
+        merge(json['usage'] as Answer['usage'])
+        const delta = (json['delta'] ?? {}) as Answer
+        reason = finishReason(delta.stop_reason)
+        if (typeof delta.stop_sequence === 'string') stopSequence = delta.stop_sequence
+        break
+      }
+      case 'message_stop':
+        done = true
+    }
+    const { text: piece, thinking, partial_json: part } = (json['delta'] ?? {}) as Block
+    const { name } = (json['content_block'] ?? {}) as Block
+    for (const each of [piece, thinking, part, name]) write(each)
+    return json
+  }
+  const merge = (usage: Answer['usage']) => {
+    if (typeof usage !== 'object' || usage === null) return
+    const given = Object.entries(usage).filter(([, count]) => count !== null && count !== undefined)
+    counts = { ...counts, ...Object.fromEntries(given) }
+  }
+  const collapse = () => {
+    const bytes = Buffer.from(backlog, 'latin1')
+    backlog = ''
+    for (const event of parseEvents(bytes)) learn(event)
+  }
+  const flush = () => {
+    if (backlog !== '') collapse()
+  }
+
+  return {
+    relay(whole) {
+      const seen = whole.toString('latin1')
+      if (started && !worthParsing.test(seen) && isFramed(seen)) {
+        backlog += seen
+        if (backlog.length > backlogBytes) collapse()
+        return whole
+      }
+      flush()
+      const relayed: Buffer[] = []
+      for (const bytes of splitEvents(whole)) {
+        for (const event of parseEvents(bytes)) learn(event)
+        relayed.push(bytes)
+        if (done) break
+      }
+      return relayed.length === 1 ? relayed[0] : Buffer.concat(relayed)
+    },
+    decode(whole) {
+      const chunks: GenerateChunk[] = []
+      for (const event of parseEvents(whole)) {
+        const json = learn(event)
+        if (json !== undefined) chunks.push(...chunksOf(json, calls))
+        if (done) break
+      }
+      return chunks
+    },
+    hasOutput() {
+      flush()
+      return length > 0 || done
+    },
+    isDone: () => done,
+    isComplete(rest) {
+      // The blank line after the last event may be missing.
+      if (!done && rest.length > 0)
+        for (const event of parseEvents(Buffer.concat([rest, Buffer.from('\n\n')]))) learn(event)
+      return done
+    },
+    finishReason: () => reason,
+    stopSequence: () => stopSequence,
+    usage(): Usage | undefined {
+      // What `message_start` says of the output is only its beginning.
+      if (counts === undefined || !done) return undefined
+      return usageFromAnthropic(counts as AnthropicUsage)
+    },
+    written() {
+      flush()
+      return { text, length }
+    },
+  }
+}
+
+/** Does every event name itself, as this API does? */
+function isFramed(seen: string): boolean {
+  for (let from = 0; from < seen.length; ) {
+    const to = seen.indexOf('\n\n', from)
+    if (to === -1 || !seen.startsWith('event: ', from)) return false
+    from = to + 2
+  }
+  return true
+}
+
+function chunksOf(json: Block, calls: Map<unknown, number>): GenerateChunk[] {
+  const { type, index } = json
+  const block = (json['content_block'] ?? {}) as Block
+  const delta = (json['delta'] ?? {}) as Block
+  if (type === 'content_block_start') {
+    if (block['type'] === 'redacted_thinking' && typeof block['data'] === 'string') {
+      return [{ type: 'reasoning', text: '', redacted: block['data'] }]
+    }
+    if (block['type'] === 'text' && typeof block['text'] === 'string' && block['text'] !== '') {
+      return [{ type: 'text', text: block['text'] }]
+    }
+    if (block['type'] !== 'tool_use') return []
+    const call = calls.size
+    calls.set(index, call)
+    return [{ type: 'tool-call', index: call, id: String(block['id']), name: String(block['name']), arguments: '' }]
+  }
+  if (type !== 'content_block_delta') return []
+  switch (delta['type']) {
+    case 'text_delta':
+      return typeof delta['text'] === 'string' ? [{ type: 'text', text: delta['text'] }] : []
+    case 'thinking_delta':
+      return typeof delta['thinking'] === 'string' ? [{ type: 'reasoning', text: delta['thinking'] }] : []
+    case 'signature_delta':
+      return typeof delta['signature'] === 'string'
+        ? [{ type: 'reasoning', text: '', signature: delta['signature'] }]
+        : []
+    case 'input_json_delta': {
+      const call = calls.get(index)
+      const json = delta['partial_json']
+      // Of a block that is no call of ours (a server's own tool) nothing is handed on.
+      return call === undefined || typeof json !== 'string' ? [] : [{ type: 'tool-call', index: call, arguments: json }]
+    }
+    default:
+      return []
+  }
+}
+
+function parsed(data: string): Block | undefined {
+  try {
+    const json: unknown = JSON.parse(data)
+    return typeof json === 'object' && json !== null ? (json as Block) : undefined
+  } catch {
+    return undefined
+  }
+}

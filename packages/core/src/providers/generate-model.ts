@@ -1,0 +1,189 @@
+import { TollgateError } from '../errors.js'
+import type { Call, Model, ModelStream } from '../inference/model.js'
+import type {
+  FinishReason,
+  GenerateChunk,
+  GenerateDialect,
+  GenerateInput,
+  GenerateOutput,
+  Part,
+} from '../inference/task.js'
+import { estimator, type Tokenizer } from '../tokenizer.js'
+import { noUsage, type Usage } from '../usage.js'
+import { countPrompt, countTexts } from './count-tokens.js'
+import type { Upstream, UpstreamRequest } from './http-kit.js'
+import { isEventStream, jsonAnswer, requireSuccess } from './openai-answer.js'
+import { cutAnswer, paid } from './paid-answer.js'
+import { requestJson } from './request-json.js'
+import { eventSplitter, withoutMark } from './sse-decoder.js'
+
+/** An API that generates text, as functions: what is sent, and what an answer or a stream means. */
+export interface GenerateWire {
+  /** Requests and answers in these words are handed on as they are. */
+  readonly dialect: GenerateDialect
+  /** @throws TollgateError `invalid_request` for what cannot be said in this API */
+  request(input: GenerateInput, model: string, stream: boolean): WireRequest
+  /** @throws TollgateError `upstream_invalid` if there is no answer in it */
+  response(upstream: string, answer: object): Omit<GenerateOutput, 'native'>
+  /** What the upstream says that it used. */
+  usage(answer: object): Usage | undefined
+  /** All that was written, for counting. */
+  written(answer: object): readonly string[]
+  watch(upstream: Upstream, input: GenerateInput): GenerateWatch
+}
+
+export interface WireRequest {
+  /** Below the base URL. */
+  readonly path: string
+  readonly body: Record<string, unknown>
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** What is learnt of a stream while its events pass. */
+export interface GenerateWatch {
+  /** Events to hand on as they are; `undefined` if none of these is for the caller. */
+  relay(whole: Buffer): Buffer | undefined
+  /** The same events in our own words. */
+  decode(whole: Buffer): GenerateChunk[]
+  /** Something has come that a reader sees as an answer, or its end. Asked until it is true. */
+  hasOutput(): boolean
+  /** The terminal event has come. */
+  isDone(): boolean
+  /** Nothing is missing. @param rest what was left of the stream after the last whole event */
+  isComplete(rest: Buffer): boolean
+  finishReason(): FinishReason
+  stopSequence?(): string | undefined
+  /** The upstream's own count, if it has come. */
+  usage(): Usage | undefined
+  /** What the model has written so far, for counting: its beginning, and how long all of it is. */
+  written(): { readonly text: string; readonly length: number }
+}
+
+export interface GenerateModelOptions {
+  readonly upstream: Upstream
+  readonly id: string
+  readonly tokenizer: Tokenizer
+  readonly wire: GenerateWire
+  readonly maxEventBytes: number
+}
+
+/** So much of a stream is held back at most while nothing of it is an answer. */
+const maxHeldBytes = 262_144
+
+/** A model behind an API that generates text. */
+export function generateModel(options: GenerateModelOptions): Model<'generate'> {
+  const { upstream, id, tokenizer, wire } = options
+  const inputUsage = (input: GenerateInput): Usage => ({
+    inputTokens: countPrompt(input, tokenizer),
+    outputTokens: 0,
+    estimated: true,
+  })
+  return {
+    task: 'generate',
+    provider: upstream.name,
+    id,
+    async run(input, call) {
+      const response = await upstream.send(requestOf(options, input, false), call)
+      const { bytes, json } = await jsonAnswer(
+        upstream,
+        response,
+        cutAnswer(call, () => inputUsage(input)),
+      )
+      const usage = wire.usage(json) ?? {
+        inputTokens: countPrompt(input, tokenizer),
+        outputTokens: countTexts(wire.written(json), tokenizer),
+        estimated: true,
+      }
+      const output = paid(call, usage, () => wire.response(upstream.name, json))
+      if (input.native?.dialect !== wire.dialect) return { output, usage }
+      return { output: { ...output, native: { dialect: wire.dialect, bytes } }, usage }
+    },
+    stream: (input, call) => generateStream(options, input, call),
+    inputUsage,
+  }
+}
+
+function requestOf({ wire, id }: GenerateModelOptions, input: GenerateInput, stream: boolean): UpstreamRequest {
+  const { path, body, headers } = wire.request(input, id, stream)
+  return {
+    method: 'POST',
+    path,
+    accept: stream ? 'text/event-stream' : 'application/json',
+    body: requestJson(body),
+    ...(headers === undefined ? {} : { headers }),
+  }
+}
+
+function generateStream(options: GenerateModelOptions, input: GenerateInput, call: Call): ModelStream<'generate'> {
+  const { upstream, tokenizer, wire } = options
+  const relayed = input.native?.dialect === wire.dialect
+  const watch = wire.watch(upstream, input)
+  /** From when the request is on its way until the upstream turns it down, the prompt is being paid for. */
+  let charged = false
+
+  const usageSoFar = (): Usage => {
+    const reported = watch.usage()
+    if (reported !== undefined) return reported
+    if (!charged) return noUsage
+    const { text, length } = watch.written()
+    const outputTokens = text === '' ? 0 : Math.ceil((estimator(tokenizer).count(text) / text.length) * length)
+    return { inputTokens: countPrompt(input, tokenizer), outputTokens, estimated: true }
+  }
+
+  async function* parts(): AsyncGenerator<Part<'generate'>> {
+    const request = requestOf(options, input, true)
+    charged = true
+    let response: Awaited<ReturnType<Upstream['send']>>
+    try {
+      response = await upstream.send(request, call)
+      await requireSuccess(upstream, response, isEventStream, 'an event stream')
+    } catch (error) {
+      charged = call.signal.aborted
+      throw error
+    }
+    const splitter = eventSplitter(upstream.name, options.maxEventBytes)
+    try {
+      let begun = false
+      let held: Buffer[] | undefined = []
+      let heldBytes = 0
+      for (let chunk = await response.read(); chunk !== undefined; chunk = await response.read()) {
+        const split = splitter.push(chunk)
+        if (split === undefined) continue
+        const whole = begun ? split : withoutMark(split)
+        begun = true
+        if (!relayed) yield* watch.decode(whole)
+        else {
+          const bytes = watch.relay(whole)
+          if (bytes !== undefined && held === undefined) yield { type: 'native', dialect: wire.dialect, bytes }
+          if (held !== undefined) {
+            if (bytes !== undefined) held.push(bytes)
+            heldBytes += bytes?.length ?? 0
+            if (heldBytes > 0 && (heldBytes > maxHeldBytes || watch.hasOutput())) {
+              const all = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held)
+              held = undefined
+              yield { type: 'native', dialect: wire.dialect, bytes: all }
+            }
+          }
+        }
+        if (watch.isDone()) break
+      }
+      if (!watch.isComplete(splitter.rest())) {
+        throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} ended the stream before its end.`)
+      }
+      if (held !== undefined && held.length > 0) {
+        yield { type: 'native', dialect: wire.dialect, bytes: Buffer.concat(held) }
+      }
+      response.release()
+      const stopSequence = watch.stopSequence?.()
+      yield {
+        type: 'end',
+        finishReason: watch.finishReason(),
+        ...(stopSequence === undefined ? {} : { stopSequence }),
+        usage: usageSoFar(),
+      }
+    } finally {
+      response.destroy()
+    }
+  }
+  return { usageSoFar, [Symbol.asyncIterator]: parts }
+}

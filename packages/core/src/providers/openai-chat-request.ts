@@ -1,0 +1,122 @@
+import type { ContentPart, GenerateInput, Message, ReasoningOptions, ToolChoice } from '../inference/task.js'
+
+/** In which field an upstream wants the most tokens to write. */
+export type MaxTokensField = 'max_tokens' | 'max_completion_tokens'
+
+/**
+ * The body of a chat request. A caller's own body goes on as it is, but for the model's name and the streaming; else it is built.
+ *
+ * `include_usage` is always asked for in a stream: without it there would be nothing to bill by.
+ */
+export function chatBody(
+  input: GenerateInput,
+  model: string,
+  stream: boolean,
+  maxTokensField: MaxTokensField,
+): Record<string, unknown> {
+  const { native } = input
+  const body: Record<string, unknown> =
+    native?.dialect === 'openai-chat' ? { ...native.body } : built(input, maxTokensField)
+  body['model'] = model
+  if (stream) {
+    body['stream'] = true
+    body['stream_options'] = { ...(body['stream_options'] as object | null | undefined), include_usage: true }
+  } else if (body['stream'] === true) {
+    delete body['stream']
+    delete body['stream_options']
+  }
+  return body
+}
+
+function built(input: GenerateInput, maxTokensField: MaxTokensField): Record<string, unknown> {
+  const { maxOutputTokens, temperature, topP, stop, seed, user, tools, toolChoice, parallelToolCalls } = input
+  const { responseFormat: format, reasoning } = input
+  const effort = reasoning === undefined ? undefined : effortOf(reasoning)
+  const hasTools = tools !== undefined && tools.length > 0
+  return {
+    messages: input.messages.flatMap(toMessages),
+    ...(hasTools ? { tools: tools.map(toTool) } : undefined),
+    ...(hasTools && toolChoice !== undefined ? { tool_choice: choiceOf(toolChoice) } : undefined),
+    ...(hasTools && parallelToolCalls !== undefined ? { parallel_tool_calls: parallelToolCalls } : undefined),
+    ...(format === undefined ? undefined : { response_format: formatOf(format) }),
+    ...(effort === undefined ? undefined : { reasoning_effort: effort }),
+    ...(maxOutputTokens === undefined ? undefined : { [maxTokensField]: maxOutputTokens }),
+    ...(temperature === undefined ? undefined : { temperature }),
+    ...(topP === undefined ? undefined : { top_p: topP }),
+    ...(stop === undefined ? undefined : { stop }),
+    ...(seed === undefined ? undefined : { seed }),
+    ...(user === undefined ? undefined : { user }),
+  }
+}
+
+/** OpenAI has efforts and no budgets: a budget is the effort that comes nearest. */
+function effortOf({ effort, maxTokens }: ReasoningOptions): string | undefined {
+  if (effort !== undefined) return effort === 'max' ? 'high' : effort
+  if (maxTokens === undefined) return undefined
+  if (maxTokens <= 2_048) return 'low'
+  return maxTokens <= 12_288 ? 'medium' : 'high'
+}
+
+function toTool({ name, description, parameters, strict }: NonNullable<GenerateInput['tools']>[number]) {
+  return {
+    type: 'function',
+    function: {
+      name,
+      ...(description === undefined ? undefined : { description }),
+      parameters,
+      ...(strict === undefined ? undefined : { strict }),
+    },
+  }
+}
+
+function choiceOf(choice: ToolChoice): unknown {
+  return typeof choice === 'string' ? choice : { type: 'function', function: { name: choice.name } }
+}
+
+function formatOf(format: NonNullable<GenerateInput['responseFormat']>): unknown {
+  if (format.type === 'json') return { type: 'json_object' }
+  const { name, schema, strict } = format
+  return { type: 'json_schema', json_schema: { name, schema, ...(strict === undefined ? undefined : { strict }) } }
+}
+
+/** A tool's answer is text in this API: its pictures follow as a message of the user's. */
+function toMessages(message: Message): Array<Record<string, unknown>> {
+  const { content, role } = message
+  if (role !== 'tool' || typeof content === 'string') return [toMessage(message, content)]
+  const pictures = content.filter(({ type }) => type === 'image')
+  const others = content.filter(({ type }) => type !== 'image')
+  const answer = toMessage(message, others)
+  return pictures.length === 0 ? [answer] : [answer, toMessage({ role: 'user', content: pictures }, pictures)]
+}
+
+function toMessage(
+  { role, name, toolCalls, toolCallId }: Message,
+  content: string | readonly ContentPart[],
+): Record<string, unknown> {
+  // Thoughts are for the model that had them, which is none of this API.
+  const parts = typeof content === 'string' ? content : content.filter(({ type }) => type !== 'reasoning')
+  const hasCalls = toolCalls !== undefined && toolCalls.length > 0
+  return {
+    role,
+    content: typeof parts === 'string' ? parts : hasCalls && parts.length === 0 ? null : parts.map(toPart),
+    ...(name === undefined ? undefined : { name }),
+    ...(toolCallId === undefined ? undefined : { tool_call_id: toolCallId }),
+    ...(hasCalls
+      ? {
+          tool_calls: toolCalls.map((call) => ({
+            id: call.id,
+            type: 'function',
+            function: { name: call.name, arguments: call.arguments },
+          })),
+        }
+      : undefined),
+  }
+}
+
+function toPart(part: ContentPart): unknown {
+  if (part.type === 'text') return { type: 'text', text: part.text }
+  if (part.type === 'native') return part.native
+  if (part.type === 'reasoning') return { type: 'text', text: part.text }
+  const { url, detail } = part
+  return { type: 'image_url', image_url: detail === undefined ? { url } : { url, detail } }
+}

@@ -1,0 +1,212 @@
+import { z } from 'zod'
+import type {
+  ContentPart,
+  GenerateInput,
+  Message,
+  ReasoningOptions,
+  ResponseFormat,
+  Tool,
+  ToolCall,
+  ToolChoice,
+} from '../inference/task.js'
+import type { ContentBlock, CountTokensRequest, MessagesRequest, MessageTurn } from '../wire/anthropic-messages.js'
+import { parseWith } from '../wire/parse.js'
+
+/** A request for a message as a model's input. */
+export function fromMessagesRequest(
+  body: MessagesRequest | CountTokensRequest,
+  raw: Readonly<Record<string, unknown>>,
+  headers: Readonly<Record<string, string>>,
+): GenerateInput {
+  return new MessagesInput(body, raw, headers)
+}
+
+/**
+ * The request is put into our words only if a model looks at them: those that speak Anthropic's API take `native`, the caller's own body. What cannot be said in our words is refused there, by
+ * `invalid_request`.
+ */
+class MessagesInput implements GenerateInput {
+  declare readonly maxOutputTokens?: number
+  declare readonly temperature?: number
+  declare readonly topP?: number
+  declare readonly topK?: number
+  declare readonly stop?: readonly string[]
+  declare readonly user?: string
+  readonly native: NonNullable<GenerateInput['native']>
+  readonly #body: MessagesRequest | CountTokensRequest
+  #messages: readonly Message[] | undefined = undefined
+  #settings: Settings | undefined = undefined
+
+  constructor(
+    body: MessagesRequest | CountTokensRequest,
+    raw: Readonly<Record<string, unknown>>,
+    headers: Readonly<Record<string, string>>,
+  ) {
+    const { max_tokens, temperature, top_p, top_k, stop_sequences, metadata } = body as Partial<MessagesRequest>
+    if (max_tokens !== undefined) this.maxOutputTokens = max_tokens
+    if (temperature !== undefined) this.temperature = temperature
+    if (top_p !== undefined) this.topP = top_p
+    if (top_k !== undefined) this.topK = top_k
+    if (stop_sequences !== undefined && stop_sequences.length > 0) this.stop = stop_sequences
+    if (typeof metadata?.user_id === 'string') this.user = metadata.user_id
+    this.native = { dialect: 'anthropic-messages', body: raw, headers }
+    this.#body = body
+  }
+
+  get messages(): readonly Message[] {
+    this.#messages ??= messagesOf(this.#body)
+    return this.#messages
+  }
+
+  get tools(): readonly Tool[] {
+    return this.#bridged().tools
+  }
+
+  get toolChoice(): ToolChoice | undefined {
+    return this.#bridged().toolChoice
+  }
+
+  get parallelToolCalls(): boolean | undefined {
+    return this.#bridged().parallelToolCalls
+  }
+
+  get responseFormat(): ResponseFormat | undefined {
+    return this.#bridged().responseFormat
+  }
+
+  get reasoning(): ReasoningOptions | undefined {
+    return this.#bridged().reasoning
+  }
+
+  #bridged(): Settings {
+    this.#settings ??= settingsOf(this.#body)
+    return this.#settings
+  }
+}
+
+interface Settings {
+  readonly tools: readonly Tool[]
+  readonly toolChoice: ToolChoice | undefined
+  readonly parallelToolCalls: boolean | undefined
+  readonly responseFormat: ResponseFormat | undefined
+  readonly reasoning: ReasoningOptions | undefined
+}
+
+const schemaObject = z.record(z.string(), z.unknown())
+
+/** What of a request has to be understood to be said in another API's words. */
+const bridgedRequest = z.object({
+  tools: z
+    .array(
+      z.object({
+        type: z
+          .literal('custom', { error: "is Anthropic's own tool, which the model that answers does not have" })
+          .nullish(),
+        name: z.string().min(1),
+        description: z.string().optional(),
+        input_schema: schemaObject,
+        strict: z.boolean().optional(),
+      }),
+    )
+    .nullish(),
+  tool_choice: z
+    .object({
+      type: z.enum(['auto', 'any', 'tool', 'none']),
+      name: z.string().optional(),
+      disable_parallel_tool_use: z.boolean().optional(),
+    })
+    .nullish(),
+  output_config: z
+    .object({
+      format: z.object({ type: z.literal('json_schema'), schema: schemaObject }).nullish(),
+      effort: z.enum(['low', 'medium', 'high', 'xhigh', 'max']).nullish(),
+    })
+    .nullish(),
+  thinking: z.object({ type: z.string(), budget_tokens: z.int().min(0).optional() }).nullish(),
+})
+
+function settingsOf(body: CountTokensRequest): Settings {
+  const { tools, tool_choice: choice, output_config: output, thinking } = parseWith(bridgedRequest, body)
+  const format = output?.format ?? undefined
+  return {
+    tools: (tools ?? []).map(({ name, description, input_schema: parameters, strict }) => ({
+      name,
+      ...(description === undefined ? undefined : { description }),
+      parameters,
+      ...(strict === undefined ? undefined : { strict }),
+    })),
+    toolChoice: choiceOf(choice ?? undefined),
+    parallelToolCalls: choice?.disable_parallel_tool_use === true ? false : undefined,
+    responseFormat:
+      format === undefined ? undefined : { type: 'json-schema', name: 'answer', schema: format.schema, strict: true },
+    reasoning: reasoningOf(thinking ?? undefined, output?.effort ?? undefined),
+  }
+}
+
+function choiceOf(choice: { type: 'auto' | 'any' | 'tool' | 'none'; name?: string | undefined } | undefined) {
+  if (choice === undefined) return undefined
+  if (choice.type === 'tool') return { name: choice.name ?? '' }
+  return choice.type === 'any' ? ('required' as const) : choice.type
+}
+
+function reasoningOf(
+  thinking: { type: string; budget_tokens?: number | undefined } | undefined,
+  effort: 'low' | 'medium' | 'high' | 'xhigh' | 'max' | undefined,
+): ReasoningOptions | undefined {
+  if (thinking?.type === 'enabled' && thinking.budget_tokens !== undefined) return { maxTokens: thinking.budget_tokens }
+  // A model that is not told to think in this API does not; that it may at all is another's default.
+  if (thinking?.type === 'disabled') return { effort: 'none' }
+  if (effort !== undefined) return { effort: effort === 'xhigh' ? 'max' : effort }
+  return thinking?.type === 'adaptive' ? { effort: 'medium' } : undefined
+}
+
+function messagesOf({ system, messages }: CountTokensRequest): Message[] {
+  const said: Message[] = system === undefined ? [] : [{ role: 'system', content: textsOf(system) }]
+  return [...said, ...messages.flatMap(toMessages)]
+}
+
+function textsOf(content: string | ContentBlock[]): string | ContentPart[] {
+  return typeof content === 'string' ? content : content.map(toPart)
+}
+
+/** A user's turn may hold answers of tools: each is a message of its own, and they come first. */
+function toMessages({ role, content }: MessageTurn): Message[] {
+  if (typeof content === 'string') return [{ role, content }]
+  if (role === 'assistant') {
+    const toolCalls = content.filter(({ type }) => type === 'tool_use').map(toToolCall)
+    const parts = content.filter(({ type }) => type !== 'tool_use').map(toPart)
+    return [{ role, content: parts, ...(toolCalls.length === 0 ? undefined : { toolCalls }) }]
+  }
+  const answers = content.filter(({ type }) => type === 'tool_result').map(toToolAnswer)
+  const parts = content.filter(({ type }) => type !== 'tool_result').map(toPart)
+  return parts.length === 0 ? answers : [...answers, { role, content: parts }]
+}
+
+function toToolCall({ id, name, input }: ContentBlock): ToolCall {
+  return { id: String(id ?? ''), name: String(name ?? ''), arguments: JSON.stringify(input ?? {}) }
+}
+
+function toToolAnswer({ tool_use_id: id, content, is_error: isError }: ContentBlock): Message {
+  return {
+    role: 'tool',
+    toolCallId: String(id ?? ''),
+    content: typeof content === 'string' ? content : Array.isArray(content) ? content.map(toPart) : '',
+    ...(isError === true ? { isError } : undefined),
+  }
+}
+
+function toPart(block: ContentBlock): ContentPart {
+  const { type, text, thinking, signature, data, source } = block
+  if (type === 'text' && text !== undefined) return { type: 'text', text }
+  if (type === 'thinking' && typeof thinking === 'string') {
+    const proof = typeof signature === 'string' && signature !== '' ? { signature } : undefined
+    return { type: 'reasoning', text: thinking, ...proof }
+  }
+  if (type === 'redacted_thinking' && typeof data === 'string') return { type: 'reasoning', text: '', redacted: data }
+  if (type === 'image') {
+    const { type: kind, media_type: media, data: bytes, url } = (source ?? {}) as Record<string, unknown>
+    if (kind === 'base64') return { type: 'image', url: `data:${media};base64,${bytes}` }
+    if (kind === 'url' && typeof url === 'string') return { type: 'image', url }
+  }
+  return { type: 'native', native: block }
+}

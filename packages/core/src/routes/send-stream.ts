@@ -1,0 +1,42 @@
+import type { ServerResponse } from 'node:http'
+import { TollgateError } from '../errors.js'
+import { openEventStream } from '../http/sse.js'
+import type { Part } from '../inference/task.js'
+import type { AnsweredStream, OnDisconnect } from './invoke.js'
+
+interface SendOptions {
+  /** Parts that are no upstream's bytes, as events. */
+  readonly encode: (part: Exclude<Part<'generate'>, { type: 'native' }>) => string
+  /** After the last event. */
+  readonly end?: string
+  /** What goes out after silence. Default: a comment. */
+  readonly heartbeat?: string
+  readonly heartbeatMs: number | undefined
+  readonly onDisconnect: OnDisconnect
+}
+
+/** Sends a stream's parts on as they come: the upstream's own bytes, or events in the words of the route. */
+export async function sendStream(
+  res: ServerResponse,
+  { parts }: AnsweredStream<'generate'>,
+  { encode, end, heartbeat, heartbeatMs, onDisconnect }: SendOptions,
+): Promise<void> {
+  const events = openEventStream(res, {
+    ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
+    ...(heartbeat === undefined ? {} : { heartbeat }),
+  })
+  let native = false
+  for await (const part of parts) {
+    if (part.type === 'native') native = true
+    // The upstream's own bytes hold their own end.
+    else if (native) continue
+    // Nobody reads any more; the rest is for the bill.
+    if (onDisconnect === 'drain' && !events.isOpen()) continue
+    const bytes = part.type === 'native' ? part.bytes : encode(part)
+    const drained = bytes.length === 0 ? undefined : events.send(bytes)
+    if (drained !== undefined) await drained
+    if (onDisconnect === 'abort' && !events.isOpen())
+      throw new TollgateError('client_closed', 'The caller left before the answer was complete.')
+  }
+  events.end(end)
+}

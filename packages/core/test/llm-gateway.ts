@@ -1,0 +1,70 @@
+import Anthropic from '@anthropic-ai/sdk'
+import OpenAI from 'openai'
+import { onTestFinished } from 'vitest'
+import { contextOf } from '../src/http/context.js'
+import { dialect } from '../src/http/dialect.js'
+import { endpoint, type Handler } from '../src/http/handler.js'
+import { onEnd } from '../src/http/observe.js'
+import { inferenceService } from '../src/inference/service.js'
+import { errorHandler } from '../src/middleware/error-handler.js'
+import { type AnthropicOptions, anthropicProvider } from '../src/providers/anthropic.js'
+import { openAiCompatible } from '../src/providers/openai-compatible.js'
+import { chatCompletions } from '../src/routes/chat-completions.js'
+import { countTokens, messages } from '../src/routes/messages.js'
+import type { Usage } from '../src/usage.js'
+import { anthropicKey, anthropicUpstream } from './anthropic-upstream.js'
+import type { UpstreamScript } from './fixture-upstream.js'
+import { type Host, hosts } from './hosts.js'
+import { openAiUpstream, upstreamKey } from './openai-upstream.js'
+
+export interface Ended {
+  readonly usage: Usage | undefined
+  readonly error: string | undefined
+  readonly aborted: boolean
+}
+
+/** Both surfaces in front of both wires: models that begin with `claude` are Anthropic's, all others OpenAI's; called by the vendors' own SDKs. */
+export async function llmGateway(
+  scripts: Readonly<Record<string, UpstreamScript>> = {},
+  options: Partial<AnthropicOptions> & { heartbeatMs?: number; maxEventBytes?: number } = {},
+) {
+  const { heartbeatMs, ...anthropicOptions } = options
+  const [openAi, anthropic] = [await openAiUpstream(scripts), await anthropicUpstream(scripts)]
+  const service = inferenceService({
+    providers: [
+      {
+        provider: anthropicProvider({ apiKey: anthropicKey, baseUrl: anthropic.baseUrl, ...anthropicOptions }),
+        models: ['claude-test', ...Object.keys(scripts).filter((name) => name.startsWith('claude'))],
+      },
+      openAiCompatible({ name: 'openai', baseUrl: openAi.baseUrl, apiKey: upstreamKey }),
+    ],
+  })
+  const ended: Ended[] = []
+  const watch: Handler = (req, res, next) => {
+    const context = contextOf(req, res)
+    onEnd(req, res, ({ aborted }) => ended.push({ usage: context.usage, error: context.error, aborted }))
+    next()
+  }
+  const beat = heartbeatMs === undefined ? {} : { heartbeatMs }
+  const { url } = await (hosts[0] as Host).start(
+    watch,
+    ['/v1/chat/completions', dialect('openai'), chatCompletions({ service, ...beat })],
+    ['/v1/messages/count_tokens', dialect('anthropic'), countTokens({ service })],
+    ['/v1/messages', dialect('anthropic'), messages({ service, ...beat })],
+    endpoint('none', (_context, _req, res) => void res.writeHead(404).end()),
+    errorHandler({ log: { error() {}, warn() {} } }),
+  )
+  onTestFinished(async () => {
+    await service.close()
+    await Promise.all([openAi.close(), anthropic.close()])
+  })
+  return {
+    url,
+    openAi,
+    anthropic,
+    /** What each request came to, when it is over. */
+    ended,
+    openAiClient: new OpenAI({ apiKey: 'any', baseURL: `${url}/v1`, maxRetries: 0 }),
+    anthropicClient: new Anthropic({ apiKey: 'any', baseURL: url, maxRetries: 0 }),
+  }
+}
