@@ -15,6 +15,11 @@ const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md']
 
 /** Described on another page. (A store in memory is on the page of the contract that it keeps.) */
 const onThePageOf: Readonly<Record<string, string>> = {
+  'wrappers/breaker': 'guides/routing-and-resilience',
+  'wrappers/bulkhead': 'guides/routing-and-resilience',
+  'wrappers/retry': 'guides/routing-and-resilience',
+  'wrappers/routed': 'guides/routing-and-resilience',
+  'wrappers/timeouts': 'guides/routing-and-resilience',
   'stores/parse-users': 'stores/directory',
   'middleware/single-limits': 'middleware/limits',
   'middleware/limit-metrics': 'middleware/limits',

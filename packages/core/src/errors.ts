@@ -29,6 +29,18 @@ export const errorCatalogue = {
     retryable: false,
   },
   price_unknown: { status: 400, type: 'invalid_request_error', title: 'Price unknown', retryable: false },
+  context_length_exceeded: {
+    status: 400,
+    type: 'invalid_request_error',
+    title: 'Prompt too long for the model',
+    retryable: false,
+  },
+  content_policy_violation: {
+    status: 400,
+    type: 'invalid_request_error',
+    title: "Refused by the upstream's content policy",
+    retryable: false,
+  },
   unauthenticated: { status: 401, type: 'authentication_error', title: 'Credentials required', retryable: false },
   invalid_credentials: { status: 401, type: 'authentication_error', title: 'Invalid credentials', retryable: false },
   budget_exceeded: { status: 402, type: 'insufficient_quota', title: 'Budget exceeded', retryable: false },

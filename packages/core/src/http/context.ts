@@ -42,6 +42,8 @@ export interface RequestContext {
   route: string | undefined
   /** Written by `dispatching` and `recordUsage`: what really answers. */
   target: Target | undefined
+  /** Written by routes: the models that were tried, and what came of each, where there were several or the caller asked (`x-tollgate-decision`). */
+  decision: string | undefined
   /** Written by `recordUsage`. */
   usage: Usage | undefined
   /** Written by `recordUsage`: milliseconds spent waiting for the model, for the own-overhead figure. */
@@ -129,6 +131,7 @@ class Context implements Abortable {
   dialect: RequestContext['dialect'] = undefined
   route: RequestContext['route'] = undefined
   target: RequestContext['target'] = undefined
+  decision: RequestContext['decision'] = undefined
   usage: RequestContext['usage'] = undefined
   upstreamMs: RequestContext['upstreamMs'] = undefined
   costNanoUsd: RequestContext['costNanoUsd'] = undefined

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { type FieldError, TollgateError } from '../errors.js'
 import type { Target } from '../target.js'
-import { isUsage, type Usage } from '../usage.js'
+import { addUsage, isUsage, type Usage } from '../usage.js'
 import { existingContext, type RequestContext } from './context.js'
 
 /** What a handler tells of a call it made. */
@@ -15,13 +15,29 @@ export interface RecordedUsage {
   readonly upstreamMs?: number
 }
 
-type UsageListener = (context: RequestContext) => void
+type UsageListener = (context: RequestContext, call: RecordedCall) => void
 type DispatchListener = (context: RequestContext, target: Target) => void | Promise<void>
 
 const usageKey = Symbol.for('tollgate.usage-listeners')
 const dispatchKey = Symbol.for('tollgate.dispatch-listeners')
 
+/** One call of a model, and what it used. */
+export interface RecordedCall {
+  readonly target: Target
+  readonly usage: Usage
+}
+
+/** What attempts before this one came to: all of them are paid for. */
+export interface EarlierCalls {
+  readonly usage: Usage
+  /** `undefined`: not known. */
+  readonly costNanoUsd: number | undefined
+}
+
+const earlierKey = Symbol.for('tollgate.earlier-calls')
+
 interface Listening extends RequestContext {
+  [earlierKey]?: EarlierCalls
   [usageKey]?: UsageListener[]
   [dispatchKey]?: DispatchListener[]
 }
@@ -44,17 +60,34 @@ export function recordUsage(req: IncomingMessage, recorded: RecordedUsage): void
     const errors: FieldError[] = [{ path: 'usage', message: 'every count must be a whole number, 0 or more' }]
     throw new TollgateError('internal', 'The recorded usage is not a usage.', { errors })
   }
-  context.target = {
+  const target = {
     provider: recorded.provider ?? '',
     model: recorded.model,
     ...(recorded.version === undefined ? {} : { version: recorded.version }),
   }
-  context.usage = recorded.usage
+  const { usage } = recorded
+  const earlier = context[earlierKey]
+  context.target = target
+  context.usage = earlier === undefined ? usage : addUsage(earlier.usage, usage)
   if (recorded.upstreamMs !== undefined) context.upstreamMs = recorded.upstreamMs
-  for (const listener of context[usageKey] ?? []) listener(context)
+  for (const listener of context[usageKey] ?? []) listener(context, { target, usage })
 }
 
-/** For middlewares: called whenever usage is recorded. */
+/**
+ * {@link recordUsage} for an attempt that did not answer but is paid for: what is recorded after it is added to it.
+ */
+export function recordAttempt(req: IncomingMessage, recorded: RecordedUsage): void {
+  recordUsage(req, recorded)
+  const context = existingContext(req) as Listening
+  context[earlierKey] = { usage: context.usage ?? recorded.usage, costNanoUsd: context.costNanoUsd }
+}
+
+/** For middlewares: what was recorded of attempts before. */
+export function earlierCalls(context: RequestContext): EarlierCalls | undefined {
+  return (context as Listening)[earlierKey]
+}
+
+/** For middlewares: called whenever usage is recorded, with the call it is of; `context.usage` is the sum of all. */
 export function onUsage(context: RequestContext, listener: UsageListener): void {
   const listening = context as Listening
   const listeners = listening[usageKey]

@@ -19,11 +19,15 @@ export interface Call {
    */
   readonly dispatching?: (target: Target) => void | Promise<void>
   /**
-   * Told what was used when a call ends without a result (the caller left, the deadline passed, the upstream broke off), so that such a
-   * call is paid for too. Called by the service, or by a model whose upstream answered with nothing to hand on; at most once a call, before the
-   * error is thrown.
+   * Told what was used when an attempt ends without a result (the caller left, the deadline passed, the upstream broke off), so that such an
+   * attempt is paid for too. Called by the service, by a model whose upstream answered with nothing to hand on, or by a wrapper that turns to another model; at most once an attempt, before the
+   * next one is dispatched. What it is told adds up.
    */
   readonly spent?: (usage: Usage) => void
+  /** Told of each attempt that failed and is followed by another. */
+  readonly failed?: (target: Target, error: unknown) => void
+  /** How often the call may still be sent to a model, by all wrappers together. Made by the outermost one. */
+  readonly attempts?: { left: number }
 }
 
 /** The parts of one answer. To be iterated once. */
@@ -40,6 +44,8 @@ export interface Model<T extends Task = Task> {
   /** The name the provider knows it by. */
   readonly id: string
   readonly version?: string
+  /** It stands for other models, and asks `call.dispatching` itself before each of them. */
+  readonly dispatches?: boolean
   /**
    * @throws TollgateError `invalid_request` (naming the field), `upstream_*`, `timeout`, `client_closed`, `overloaded`
    */

@@ -51,10 +51,10 @@ export function serviceStream<T extends Task>(options: ServiceStreamOptions<T>):
     scope = options.scope(fail)
     const found = options.model()
     const model = found instanceof Promise ? await found : found
-    const asked = call.dispatching?.(targetOf(model))
+    const asked = model.dispatches === true ? undefined : call.dispatching?.(targetOf(model))
     if (asked !== undefined) await asked
     if (state === 'ended') return
-    inner = model.stream === undefined ? inOnePart(model, input, scope.call) : model.stream(input, scope.call)
+    inner = streamOf(model, input, scope.call)
     parts = inner[Symbol.asyncIterator]()
   }
   const pull = (resolve: (result: IteratorResult<Part<T>>) => void) => {
@@ -99,7 +99,11 @@ export function serviceStream<T extends Task>(options: ServiceStreamOptions<T>):
   }
 }
 
-/** The answer of a model that cannot stream, as a stream. */
+/** A model's stream; of one that cannot stream its answer, in one part. */
+export function streamOf<T extends Task>(model: Model<T>, input: Tasks[T]['input'], call: Call): ModelStream<T> {
+  return model.stream === undefined ? inOnePart(model, input, call) : model.stream(input, call)
+}
+
 function inOnePart<T extends Task>(model: Model<T>, input: Tasks[T]['input'], call: Call): ModelStream<T> {
   if (model.task !== 'generate') throw new TollgateError('invalid_request', `The task ${model.task} has no streams.`)
   const stream = wholeText(model as Model as Model<'generate'>, input as GenerateInput, call)

@@ -110,7 +110,7 @@ export function inferenceService(options: InferenceServiceOptions): InferenceSer
       const scope = openScope(call, endsAt(call), waiting, stop)
       let sent = false
       try {
-        const asked = call.dispatching?.(targetOf(model))
+        const asked = model.dispatches === true ? undefined : call.dispatching?.(targetOf(model))
         if (asked !== undefined) await Promise.race([asked, stopped])
         sent = true
         // The race: a model that does not heed the signal must not keep its caller past the deadline.

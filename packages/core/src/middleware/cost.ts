@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { configInvalid, TollgateError } from '../errors.js'
 import type { RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
-import { onDispatch, onUsage } from '../http/record-usage.js'
+import { earlierCalls, onDispatch, onUsage, type RecordedCall } from '../http/record-usage.js'
 import { costNanoUsd, formatUsd, parseUsd } from '../money.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { priceOverrides } from '../price-overrides.js'
@@ -91,16 +91,20 @@ export function cost(options: CostOptions = {}): Handler {
       dispatched = target
       refuseUnpriced(context, target)
     })
-    onUsage(context, () => {
-      const nanoUsd = costOf(context, dispatched)
+    onUsage(context, (_context, call) => {
+      const own = costOf(context, call, dispatched)
+      const earlier = earlierCalls(context)
+      const nanoUsd = earlier === undefined ? own : sum(earlier.costNanoUsd, own)
       context.costNanoUsd = nanoUsd
       if (headers && nanoUsd !== undefined && !res.headersSent) res.setHeader('x-tollgate-cost-usd', formatUsd(nanoUsd))
     })
   })
 
-  function costOf(context: RequestContext, dispatched: Target | undefined): number | undefined {
-    const { usage, target } = context
-    if (usage === undefined || target === undefined) return undefined
+  function costOf(
+    context: RequestContext,
+    { target, usage }: RecordedCall,
+    dispatched: Target | undefined,
+  ): number | undefined {
     if (context.cache === 'hit' || context.cache === 'collapsed') return 0
     // A handler that names no provider means the one it was let through with: a local `gpt-4o` must not become OpenAI's.
     const named =
@@ -114,6 +118,11 @@ export function cost(options: CostOptions = {}): Handler {
     warnOnce(context, named)
     return flatNanoUsd
   }
+}
+
+/** What is not known makes the sum unknown. */
+function sum(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? undefined : one + other
 }
 
 // The name may be the caller's word: short enough to log and to keep.

@@ -251,6 +251,8 @@ export function limits(options: LimitsOptions): Limits {
   const dispatch = (run: Running, target: Target, address: () => string, res: ServerResponse): void | Promise<void> => {
     const subject = { ...run.subject, target }
     run.dispatched = target
+    // An earlier target may have been refused, and this one taken instead.
+    run.refused = false
     const reserved = (name: string) =>
       run.taken.flatMap(({ entries }) => entries).find(({ rule }) => rule.name === name)?.claim
     const more = (rule: CompiledRule) => {

@@ -33,6 +33,8 @@ export interface LogLine {
   provider?: string
   model?: string
   model_version?: string
+  /** The models that were tried, and what came of each, where there were several. */
+  decision?: string
   prompt_tokens?: number
   completion_tokens?: number
   total_tokens?: number
@@ -82,6 +84,7 @@ export function logLine(
     line.model = target.model
     if (target.version !== undefined) line.model_version = target.version
   }
+  if (context.decision !== undefined) line.decision = context.decision
   if (usage !== undefined) {
     line.prompt_tokens = promptTokens(usage)
     line.completion_tokens = completionTokens(usage)

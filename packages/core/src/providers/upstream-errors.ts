@@ -45,6 +45,12 @@ export function answerError(upstream: string, answer: ErrorAnswer): TollgateErro
   if (status === 404 && (code === 'model_not_found' || type === 'not_found_error')) {
     return new TollgateError('model_not_found', said(upstream, answer), { cause })
   }
+  if ((status === 400 || status === 413 || status === 422) && isTooLong(answer)) {
+    return new TollgateError('context_length_exceeded', said(upstream, answer), { cause })
+  }
+  if (status === 400 && isContentPolicy(answer)) {
+    return new TollgateError('content_policy_violation', said(upstream, answer), { cause })
+  }
   if (status === 400 || status === 404 || status === 413 || status === 422) {
     return new TollgateError('invalid_request', said(upstream, answer), { status, cause })
   }
@@ -59,6 +65,19 @@ export function answerError(upstream: string, answer: ErrorAnswer): TollgateErro
     ...hint,
     cause,
   })
+}
+
+/** OpenAI has a code for it; Anthropic, Google and the servers of open models have words. */
+function isTooLong({ code, message = '' }: ErrorAnswer): boolean {
+  if (code === 'context_length_exceeded') return true
+  return /prompt is too long|maximum context length|context (?:window|length)|input token count .{0,40}exceeds/i.test(
+    message,
+  )
+}
+
+function isContentPolicy({ code, type }: ErrorAnswer): boolean {
+  const known = ['content_policy_violation', 'content_filter', 'moderation_blocked']
+  return known.includes(code ?? '') || known.includes(type ?? '')
 }
 
 function said(upstream: string, { status, message }: ErrorAnswer): string {

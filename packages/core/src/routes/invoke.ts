@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { isTollgateError, TollgateError } from '../errors.js'
 import type { RequestContext } from '../http/context.js'
 import { holdEnd } from '../http/observe.js'
-import { dispatching, recordUsage } from '../http/record-usage.js'
+import { dispatching, recordAttempt, recordUsage } from '../http/record-usage.js'
 import type { Call } from '../inference/model.js'
 import type { InferenceService } from '../inference/service.js'
 import type { Part, Result, Task, Tasks } from '../inference/task.js'
@@ -56,6 +56,7 @@ export async function invoke<T extends Task>(
     const result = await service.run(task, model, input, meter.call)
     meter.stop()
     meter.record(result.usage)
+    meter.tell(res)
     return { result, target: meter.target(), latencyMs: meter.waitedMs() }
   } finally {
     release()
@@ -98,6 +99,7 @@ export async function invokeStream<T extends Task>(
   }
   try {
     const first = await next()
+    meter.tell(res)
     let begun = false
     const parts: AsyncIterable<Part<T>> = {
       [Symbol.asyncIterator]: () => ({
@@ -129,6 +131,30 @@ interface Meter {
   stop(): void
   waitedMs(): number
   record(usage: Usage): void
+  tell(res: ServerResponse): void
+}
+
+interface Attempt {
+  readonly target: Target
+  readonly outcome: string
+}
+
+const decisionHeader = 'x-tollgate-decision'
+
+/** Any value but nothing and 0 asks for it. */
+function wantsDecision({ headers }: IncomingMessage): boolean {
+  const asked = headers[decisionHeader]
+  return asked !== undefined && asked !== '' && asked !== '0'
+}
+
+/** A list of RFC 9651: each model that was tried, in their order, and what came of it. */
+function decisionOf(attempts: readonly Attempt[]): string {
+  return attempts
+    .map(({ target: { provider, model }, outcome }) => {
+      const name = `${provider}/${model}`.replace(/[^\x20-\x7e]|["\\]/g, '?')
+      return `"${name.slice(0, 256)}";outcome=${outcome}`
+    })
+    .join(', ')
 }
 
 /** Aborts as the request does, but not at once because its caller has left. */
@@ -150,6 +176,7 @@ function meterOf(context: RequestContext, req: IncomingMessage, onDisconnect: On
   let target: Target | undefined
   let waitedMs = 0
   let since: number | undefined
+  const attempts: Attempt[] = []
   const start = () => {
     since = performance.now()
   }
@@ -177,8 +204,17 @@ function meterOf(context: RequestContext, req: IncomingMessage, onDisconnect: On
     },
     spent(usage) {
       stop()
-      record(usage)
+      recordAttempt(req, { ...known(), usage, upstreamMs: waitedMs })
+    },
+    failed(failedTarget, error) {
+      attempts.push({ target: failedTarget, outcome: isTollgateError(error) ? error.code : 'internal' })
     },
   }
-  return { call, target: known, start, stop, waitedMs: () => waitedMs, record }
+  /** What was tried, and what came of it: for those who ask, and for the log. */
+  const tell = (res: ServerResponse) => {
+    if (target === undefined || (attempts.length === 0 && !wantsDecision(req))) return
+    context.decision = decisionOf([...attempts, { target, outcome: 'ok' }])
+    if (wantsDecision(req) && !res.headersSent) res.setHeader(decisionHeader, context.decision)
+  }
+  return { call, target: known, start, stop, waitedMs: () => waitedMs, record, tell }
 }

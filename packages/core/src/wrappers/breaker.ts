@@ -1,0 +1,197 @@
+import { z } from 'zod'
+import { isTollgateError, TollgateError } from '../errors.js'
+import { targetOf } from '../inference/call.js'
+import type { Call, Model } from '../inference/model.js'
+import { streamOf } from '../inference/service-stream.js'
+import type { Part, Task } from '../inference/task.js'
+import { checkedOptions, functionOption } from '../options.js'
+import type { Target } from '../target.js'
+import { failureOf } from './failure.js'
+
+/** `closed`: calls pass; `open`: none do; `half-open`: one may, to see. */
+export type BreakerState = 'closed' | 'open' | 'half-open'
+
+export interface BreakerOptions {
+  /** The part of the calls in the window that may fail. Default 0.5. */
+  readonly failureRate?: number
+  /** Calls in the window before its rate counts. Default 10. */
+  readonly minimumCalls?: number
+  /** Milliseconds. Default 30,000. */
+  readonly windowMs?: number
+  /** How long it stays open, milliseconds; doubled each time that the call which is let through fails. Default 5,000. */
+  readonly openMs?: number
+  /** Default 120,000. */
+  readonly maxOpenMs?: number
+  /** An upstream that throttles is left alone as long as its `Retry-After` says, this at most, milliseconds. 0: not at all. Default 10,000. */
+  readonly maxCooldownMs?: number
+  /** Told of each change. Must not throw. */
+  readonly onChange?: (state: BreakerState, target: Target) => void
+  /** Milliseconds, never going back. Default `performance.now`. */
+  readonly now?: () => number
+}
+
+const schema = z.strictObject({
+  failureRate: z.number().positive().max(1).default(0.5),
+  minimumCalls: z.int().min(1).max(100_000).default(10),
+  windowMs: z.int().min(100).max(3_600_000).default(30_000),
+  openMs: z.int().min(1).max(3_600_000).default(5_000),
+  maxOpenMs: z.int().min(1).max(86_400_000).default(120_000),
+  maxCooldownMs: z.int().min(0).max(3_600_000).default(10_000),
+  onChange: functionOption<NonNullable<BreakerOptions['onChange']>>().optional(),
+  now: functionOption<() => number>().default(() => () => performance.now()),
+})
+
+/** The window is counted in so many parts, of which the oldest is forgotten as time goes on. */
+const windowParts = 10
+
+interface WindowPart {
+  readonly number: number
+  calls: number
+  failures: number
+}
+
+/**
+ * A circuit breaker: an upstream that fails too often is left alone for a while, then tried with one call. A refused key opens it at once; throttling with `Retry-After` for that long. What is the caller's
+ * fault, or the caller's leaving, counts for nothing.
+ *
+ * @throws TollgateError `config_invalid`; while it is open `upstream_failed` (503), or `rate_limited` where the upstream throttles, with `Retry-After`
+ * @example withBreaker(openai.model('generate', 'gpt-4o'))
+ */
+export function withBreaker<T extends Task>(model: Model<T>, options: BreakerOptions = {}): Model<T> {
+  const checked = checkedOptions('withBreaker', schema, options)
+  const { failureRate, minimumCalls, windowMs, openMs, maxOpenMs, maxCooldownMs, onChange, now } = checked
+  const partMs = windowMs / windowParts
+  let parts: WindowPart[] = []
+  let state: BreakerState = 'closed'
+  let opensFor = openMs
+  let openUntil = 0
+  let because: 'failures' | 'throttling' = 'failures'
+
+  const change = (next: BreakerState) => {
+    if (state === next) return
+    state = next
+    onChange?.(next, targetOf(model))
+  }
+  const open = (forMs: number, reason: typeof because) => {
+    openUntil = now() + forMs
+    because = reason
+    parts = []
+    change('open')
+  }
+  const count = (isFailure: boolean): WindowPart[] => {
+    const number = Math.floor(now() / partMs)
+    parts = parts.filter((part) => part.number > number - windowParts)
+    let part = parts.at(-1)
+    if (part?.number !== number) {
+      part = { number, calls: 0, failures: 0 }
+      parts.push(part)
+    }
+    part.calls += 1
+    if (isFailure) part.failures += 1
+    return parts
+  }
+
+  const enter = (): void => {
+    if (state === 'closed') return
+    const leftMs = openUntil - now()
+    if (state === 'open' && leftMs <= 0) {
+      change('half-open')
+      return
+    }
+    const retryAfterMs = state === 'open' ? Math.ceil(leftMs) : 1_000
+    const { provider } = targetOf(model)
+    if (because === 'throttling') {
+      throw new TollgateError(
+        'rate_limited',
+        `The upstream ${provider} limits the rate of requests; try again later.`,
+        {
+          retryAfterMs,
+        },
+      )
+    }
+    throw new TollgateError('upstream_failed', `The upstream ${provider} has failed too often and is left alone.`, {
+      status: 503,
+      retryAfterMs,
+    })
+  }
+  const succeeded = (): void => {
+    if (state === 'half-open') {
+      opensFor = openMs
+      change('closed')
+    }
+    count(false)
+  }
+  const failed = (error: unknown, call: Call): void => {
+    const kind = failureOf(error, call)
+    if (kind === 'throttled') {
+      const asked = isTollgateError(error) ? (error.retryAfterMs ?? 0) : 0
+      const forMs = Math.min(asked, maxCooldownMs)
+      if (forMs > 0) open(forMs, 'throttling')
+      else if (state === 'half-open') change('closed')
+      return
+    }
+    if (kind === 'credential') {
+      open(opensFor, 'failures')
+      return
+    }
+    // Our own queue that is full says nothing of the upstream.
+    if (kind !== 'sick' || isTollgateError(error, 'overloaded')) {
+      // Nothing was learnt: the next call is to see.
+      if (state === 'half-open') {
+        openUntil = now()
+        change('open')
+      }
+      return
+    }
+    if (state === 'half-open') {
+      opensFor = Math.min(maxOpenMs, opensFor * 2)
+      open(opensFor, 'failures')
+      return
+    }
+    if (state === 'open') return
+    const counted = count(true)
+    const calls = counted.reduce((sum, part) => sum + part.calls, 0)
+    const failures = counted.reduce((sum, part) => sum + part.failures, 0)
+    if (calls >= minimumCalls && failures / calls >= failureRate) open(opensFor, 'failures')
+  }
+
+  return {
+    ...model,
+    async run(input, call) {
+      enter()
+      try {
+        const result = await model.run(input, call)
+        succeeded()
+        return result
+      } catch (error) {
+        failed(error, call)
+        throw error
+      }
+    },
+    stream(input, call) {
+      const stream = streamOf(model, input, call)
+      return { usageSoFar: () => stream.usageSoFar(), [Symbol.asyncIterator]: () => watched(stream, call) }
+    },
+  }
+
+  async function* watched(stream: AsyncIterable<Part<T>>, call: Call): AsyncGenerator<Part<T>> {
+    enter()
+    let isOver = false
+    try {
+      for await (const part of stream) {
+        if (part.type === 'end') {
+          isOver = true
+          succeeded()
+        }
+        yield part
+      }
+    } catch (error) {
+      isOver = true
+      failed(error, call)
+      throw error
+    } finally {
+      // A reader who breaks off has learnt nothing of the upstream.
+      if (!isOver) failed(undefined, call)
+    }
+  }
+}

@@ -1,0 +1,109 @@
+import { z } from 'zod'
+import { TollgateError } from '../errors.js'
+import { abortError } from '../inference/call.js'
+import type { Call, Model } from '../inference/model.js'
+import { streamOf } from '../inference/service-stream.js'
+import type { Part, Task } from '../inference/task.js'
+import { checkedOptions } from '../options.js'
+
+export interface BulkheadOptions {
+  /** Calls at once. */
+  readonly maxConcurrent: number
+  /** Calls that may wait for a place; more are refused. Default 100. */
+  readonly maxQueued?: number
+  /** The longest wait, milliseconds. Default 10,000. */
+  readonly maxWaitMs?: number
+}
+
+const schema = z.strictObject({
+  maxConcurrent: z.int().min(1).max(1_000_000),
+  maxQueued: z.int().min(0).max(1_000_000).default(100),
+  maxWaitMs: z.int().min(0).max(3_600_000).default(10_000),
+})
+
+interface Waiting {
+  readonly priority: number
+  readonly begin: () => void
+}
+
+/**
+ * So many calls of a model at once, and a bounded queue before them: the larger `call.priority` sooner, equal ones as they came. One model that hangs does not take the places of the others.
+ *
+ * @throws TollgateError `config_invalid`; its models `overloaded` when the queue is full or the wait was too long, with `Retry-After`
+ * @example withBulkhead(vllm.model('generate', 'llama-3'), { maxConcurrent: 16 })
+ */
+export function withBulkhead<T extends Task>(model: Model<T>, options: BulkheadOptions): Model<T> {
+  const { maxConcurrent, maxQueued, maxWaitMs } = checkedOptions('withBulkhead', schema, options)
+  let running = 0
+  const queue: Waiting[] = []
+
+  const full = (why: string) =>
+    new TollgateError('overloaded', `Too many calls of ${model.provider}/${model.id} at once: ${why}.`, {
+      retryAfterMs: 1_000,
+    })
+
+  const enter = (call: Call): Promise<void> => {
+    if (call.signal.aborted) return Promise.reject(abortError(call.signal))
+    if (running < maxConcurrent) {
+      running += 1
+      return Promise.resolve()
+    }
+    if (queue.length >= maxQueued) return Promise.reject(full('none may wait'))
+    return new Promise((resolve, reject) => {
+      const { priority = 0, signal } = call
+      const over = () => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', leave)
+      }
+      const entry: Waiting = {
+        priority,
+        begin() {
+          over()
+          resolve()
+        },
+      }
+      const drop = (error: unknown) => {
+        over()
+        const at = queue.indexOf(entry)
+        if (at !== -1) queue.splice(at, 1)
+        reject(error)
+      }
+      const leave = () => drop(abortError(signal))
+      const timer = setTimeout(() => drop(full(`no place became free within ${maxWaitMs} ms`)), maxWaitMs)
+      signal.addEventListener('abort', leave, { once: true })
+      const behind = queue.findIndex((other) => other.priority < priority)
+      if (behind === -1) queue.push(entry)
+      else queue.splice(behind, 0, entry)
+    })
+  }
+  /** The place goes to who waits, or is free. */
+  const leave = (): void => {
+    const next = queue.shift()
+    if (next === undefined) running -= 1
+    else next.begin()
+  }
+
+  return {
+    ...model,
+    async run(input, call) {
+      await enter(call)
+      try {
+        return await model.run(input, call)
+      } finally {
+        leave()
+      }
+    },
+    stream(input, call) {
+      const stream = streamOf(model, input, call)
+      async function* parts(): AsyncGenerator<Part<T>> {
+        await enter(call)
+        try {
+          yield* stream
+        } finally {
+          leave()
+        }
+      }
+      return { usageSoFar: () => stream.usageSoFar(), [Symbol.asyncIterator]: parts }
+    },
+  }
+}

@@ -1,0 +1,58 @@
+import { isTollgateError, type TollgateError } from '../errors.js'
+import { targetOf } from '../inference/call.js'
+import type { Call, Model } from '../inference/model.js'
+import type { Task } from '../inference/task.js'
+
+/**
+ * Why an attempt failed, which decides what may be done about it.
+ *
+ * - `sick`: the upstream failed, was late, or answered nonsense
+ * - `throttled`: the upstream limits us
+ * - `credential`: the upstream does not take our key
+ * - `context`: the prompt is too long for this model
+ * - `content`: the upstream's rules refuse the prompt
+ * - `refused`: a policy of ours refuses this model (price, budget, list)
+ * - `final`: anything else; it would fail again, anywhere
+ */
+export type FailureKind = 'sick' | 'throttled' | 'credential' | 'context' | 'content' | 'refused' | 'final'
+
+const refusals = new WeakSet<object>()
+
+const kinds: Readonly<Partial<Record<TollgateError['code'], FailureKind>>> = {
+  upstream_failed: 'sick',
+  upstream_invalid: 'sick',
+  upstream_timeout: 'sick',
+  overloaded: 'sick',
+  rate_limited: 'throttled',
+  upstream_credentials: 'credential',
+  context_length_exceeded: 'context',
+  content_policy_violation: 'content',
+}
+
+/** What kind of failure this is. */
+export function failureOf(error: unknown, { signal }: Pick<Call, 'signal'>): FailureKind {
+  if (signal.aborted || !isTollgateError(error)) return 'final'
+  if (refusals.has(error)) return 'refused'
+  return kinds[error.code] ?? 'final'
+}
+
+/**
+ * Before a model is run by a wrapper: asks everyone who has a say, and counts the attempt. A model that stands for others does that itself.
+ *
+ * @throws what those throw who were asked, which is `refused`
+ */
+export async function admit<T extends Task>(model: Model<T>, call: Call): Promise<void> {
+  if (model.dispatches === true) return
+  if (call.attempts !== undefined) call.attempts.left -= 1
+  try {
+    await call.dispatching?.(targetOf(model))
+  } catch (error) {
+    if (typeof error === 'object' && error !== null) refusals.add(error)
+    throw error
+  }
+}
+
+/** The call with a bound on its attempts, if it has none yet. */
+export function withAttempts(call: Call, most: number): Call & { readonly attempts: { left: number } } {
+  return call.attempts === undefined ? { ...call, attempts: { left: most } } : { ...call, attempts: call.attempts }
+}
