@@ -8,12 +8,14 @@ import { onEnd } from '../src/http/observe.js'
 import { inferenceService } from '../src/inference/service.js'
 import { errorHandler } from '../src/middleware/error-handler.js'
 import { type AnthropicOptions, anthropicProvider } from '../src/providers/anthropic.js'
+import { geminiProvider } from '../src/providers/gemini.js'
 import { openAiCompatible } from '../src/providers/openai-compatible.js'
 import { chatCompletions } from '../src/routes/chat-completions.js'
 import { countTokens, messages } from '../src/routes/messages.js'
 import type { Usage } from '../src/usage.js'
 import { anthropicKey, anthropicUpstream } from './anthropic-upstream.js'
 import type { UpstreamScript } from './fixture-upstream.js'
+import { geminiKey, geminiUpstream } from './gemini-upstream.js'
 import { type Host, hosts } from './hosts.js'
 import { openAiUpstream, upstreamKey } from './openai-upstream.js'
 
@@ -23,18 +25,23 @@ export interface Ended {
   readonly aborted: boolean
 }
 
-/** Both surfaces in front of both wires: models that begin with `claude` are Anthropic's, all others OpenAI's; called by the vendors' own SDKs. */
+/** Both surfaces in front of both wires: models that begin with `claude` are Anthropic's, with `gemini` Google's, all others OpenAI's; called by the vendors' own SDKs. */
 export async function llmGateway(
   scripts: Readonly<Record<string, UpstreamScript>> = {},
   options: Partial<AnthropicOptions> & { heartbeatMs?: number; maxEventBytes?: number } = {},
 ) {
   const { heartbeatMs, ...anthropicOptions } = options
   const [openAi, anthropic] = [await openAiUpstream(scripts), await anthropicUpstream(scripts)]
+  const gemini = await geminiUpstream(scripts)
   const service = inferenceService({
     providers: [
       {
         provider: anthropicProvider({ apiKey: anthropicKey, baseUrl: anthropic.baseUrl, ...anthropicOptions }),
         models: ['claude-test', ...Object.keys(scripts).filter((name) => name.startsWith('claude'))],
+      },
+      {
+        provider: geminiProvider({ apiKey: geminiKey, baseUrl: gemini.baseUrl }),
+        models: ['gemini-*'],
       },
       openAiCompatible({ name: 'openai', baseUrl: openAi.baseUrl, apiKey: upstreamKey }),
     ],
@@ -56,12 +63,13 @@ export async function llmGateway(
   )
   onTestFinished(async () => {
     await service.close()
-    await Promise.all([openAi.close(), anthropic.close()])
+    await Promise.all([openAi.close(), anthropic.close(), gemini.close()])
   })
   return {
     url,
     openAi,
     anthropic,
+    gemini,
     /** What each request came to, when it is over. */
     ended,
     openAiClient: new OpenAI({ apiKey: 'any', baseURL: `${url}/v1`, maxRetries: 0 }),

@@ -8,6 +8,7 @@ import type {
   ToolCall,
   ToolChoice,
 } from '../inference/task.js'
+import { geminiSignature } from './thought-signatures.js'
 
 type Json = Record<string, unknown>
 
@@ -139,7 +140,7 @@ function blockOf(part: ContentPart, index: number): Json[] {
     case 'reasoning':
       if (part.redacted !== undefined) return [{ type: 'redacted_thinking', data: part.redacted }]
       // Thoughts of another model prove nothing to this one.
-      if (part.signature === undefined) return []
+      if (part.signature === undefined || part.signature.startsWith(geminiSignature)) return []
       return [{ type: 'thinking', thinking: part.text, signature: part.signature }]
     default: {
       const { type } = (part.native ?? {}) as { type?: unknown }

@@ -19,8 +19,8 @@ import { eventSplitter, withoutMark } from './sse-decoder.js'
 
 /** An API that generates text, as functions: what is sent, and what an answer or a stream means. */
 export interface GenerateWire {
-  /** Requests and answers in these words are handed on as they are. */
-  readonly dialect: GenerateDialect
+  /** Requests and answers in these words are handed on as they are. Absent: nobody speaks this API to us. */
+  readonly dialect?: GenerateDialect
   /** @throws TollgateError `invalid_request` for what cannot be said in this API */
   request(input: GenerateInput, model: string, stream: boolean): WireRequest
   /** @throws TollgateError `upstream_invalid` if there is no answer in it */
@@ -95,8 +95,9 @@ export function generateModel(options: GenerateModelOptions): Model<'generate'> 
         estimated: true,
       }
       const output = paid(call, usage, () => wire.response(upstream.name, json))
-      if (input.native?.dialect !== wire.dialect) return { output, usage }
-      return { output: { ...output, native: { dialect: wire.dialect, bytes } }, usage }
+      const { dialect } = wire
+      if (dialect === undefined || input.native?.dialect !== dialect) return { output, usage }
+      return { output: { ...output, native: { dialect, bytes } }, usage }
     },
     stream: (input, call) => generateStream(options, input, call),
     inputUsage,
@@ -116,7 +117,7 @@ function requestOf({ wire, id }: GenerateModelOptions, input: GenerateInput, str
 
 function generateStream(options: GenerateModelOptions, input: GenerateInput, call: Call): ModelStream<'generate'> {
   const { upstream, tokenizer, wire } = options
-  const relayed = input.native?.dialect === wire.dialect
+  const { dialect } = wire
   const watch = wire.watch(upstream, input)
   /** From when the request is on its way until the upstream turns it down, the prompt is being paid for. */
   let charged = false
@@ -151,17 +152,17 @@ function generateStream(options: GenerateModelOptions, input: GenerateInput, cal
         if (split === undefined) continue
         const whole = begun ? split : withoutMark(split)
         begun = true
-        if (!relayed) yield* watch.decode(whole)
+        if (dialect === undefined || input.native?.dialect !== dialect) yield* watch.decode(whole)
         else {
           const bytes = watch.relay(whole)
-          if (bytes !== undefined && held === undefined) yield { type: 'native', dialect: wire.dialect, bytes }
+          if (bytes !== undefined && held === undefined) yield { type: 'native', dialect, bytes }
           if (held !== undefined) {
             if (bytes !== undefined) held.push(bytes)
             heldBytes += bytes?.length ?? 0
             if (heldBytes > 0 && (heldBytes > maxHeldBytes || watch.hasOutput())) {
               const all = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held)
               held = undefined
-              yield { type: 'native', dialect: wire.dialect, bytes: all }
+              yield { type: 'native', dialect, bytes: all }
             }
           }
         }
@@ -170,8 +171,8 @@ function generateStream(options: GenerateModelOptions, input: GenerateInput, cal
       if (!watch.isComplete(splitter.rest())) {
         throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} ended the stream before its end.`)
       }
-      if (held !== undefined && held.length > 0) {
-        yield { type: 'native', dialect: wire.dialect, bytes: Buffer.concat(held) }
+      if (dialect !== undefined && held !== undefined && held.length > 0) {
+        yield { type: 'native', dialect, bytes: Buffer.concat(held) }
       }
       response.release()
       const stopSequence = watch.stopSequence?.()

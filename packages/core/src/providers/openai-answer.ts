@@ -59,7 +59,12 @@ export async function requireSuccess(
     throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} did not answer with ${what}.`, { cause })
   }
   const body = parsed(await beginningOf(response))
-  throw answerError(upstream.name, { status, headers, ...errorFields(upstream, errorObject(body)) })
+  const error = errorObject(body)
+  throw answerError(upstream.name, {
+    status,
+    headers: { ...headers, ...delayOf(error, headers) },
+    ...errorFields(upstream, error),
+  })
 }
 
 /** The error of an `error` object that came with a 200: in the body, or as an event of a stream. */
@@ -94,14 +99,32 @@ function errorObject(body: unknown): unknown {
   return error ?? (message === undefined ? detail : body)
 }
 
+/** Google tells when to come back in the body alone. */
+function delayOf(error: unknown, headers: Readonly<Record<string, unknown>>): { 'retry-after'?: string } {
+  const { details } = (error ?? {}) as { details?: unknown }
+  if (!Array.isArray(details) || headers['retry-after'] !== undefined) return {}
+  for (const detail of details) {
+    const [, seconds] =
+      /^(\d{1,9}(?:\.\d{1,9})?)s$/.exec(String((detail as { retryDelay?: unknown })?.retryDelay)) ?? []
+    if (seconds !== undefined) return { 'retry-after': String(Math.ceil(Number(seconds))) }
+  }
+  return {}
+}
+
 function errorFields(upstream: Upstream, error: unknown): { message?: string; code?: string; type?: string } {
   if (typeof error === 'string') return { message: upstream.presentable(error) }
   if (typeof error !== 'object' || error === null) return {}
-  const { message, code, type } = error as { message?: unknown; code?: unknown; type?: unknown }
+  const { message, code, type, status } = error as {
+    message?: unknown
+    code?: unknown
+    type?: unknown
+    status?: unknown
+  }
   return {
     ...(typeof message === 'string' ? { message: upstream.presentable(message) } : {}),
     ...(typeof code === 'string' || typeof code === 'number' ? { code: String(code) } : {}),
-    ...(typeof type === 'string' ? { type } : {}),
+    // Google's word for the kind is `status`.
+    ...(typeof type === 'string' ? { type } : typeof status === 'string' ? { type: status } : {}),
   }
 }
 

@@ -37,12 +37,17 @@ export function answerError(upstream: string, answer: ErrorAnswer): TollgateErro
       cause,
     })
   }
-  if (status === 401 || status === 403) {
+  // Google answers 400 to a key that it does not know.
+  if (
+    status === 401 ||
+    status === 403 ||
+    (status === 400 && /API key (?:not valid|expired)/i.test(answer.message ?? ''))
+  ) {
     return new TollgateError('upstream_credentials', `The upstream ${upstream} refused the server's credentials.`, {
       cause,
     })
   }
-  if (status === 404 && (code === 'model_not_found' || type === 'not_found_error')) {
+  if (status === 404 && (code === 'model_not_found' || ['not_found_error', 'NOT_FOUND'].includes(type ?? ''))) {
     return new TollgateError('model_not_found', said(upstream, answer), { cause })
   }
   if ((status === 400 || status === 413 || status === 422) && isTooLong(answer)) {

@@ -22,10 +22,10 @@ const ask = (
   messages: [{ role: 'user' as const, content: 'Hello' }],
   ...more,
 })
-const both = ['claude-test', 'gpt-test'] as const
+const all = ['claude-test', 'gpt-test', 'gemini-test'] as const
 const splits = ['none', 'bytes', 'random'] as const
 
-describe.each(both)('messages of %s', (model) => {
+describe.each(all)('messages of %s', (model) => {
   it('answers a text, with what it used', async () => {
     const { anthropicClient, ended } = await llmGateway()
     const message = await anthropicClient.messages.create(ask(model, { system: 'Be brief.' }))
@@ -57,9 +57,10 @@ describe.each(both)('messages of %s', (model) => {
     const { anthropicClient } = await llmGateway({ [model]: { split, toolCalls: calls } })
     const wanted = calls.map(({ id, name, arguments: json }) => ({
       type: 'tool_use',
-      id,
+      // Google's calls have no ids.
+      id: model === 'gemini-test' ? expect.stringMatching(/^call_/) : id,
       name,
-      input: JSON.parse(json),
+      input: JSON.parse(json) as unknown,
     }))
     const params = ask(model, { tools: [weather], tool_choice: { type: 'any' } })
     const whole = await anthropicClient.messages.create(params)
@@ -69,7 +70,7 @@ describe.each(both)('messages of %s', (model) => {
   })
 
   it('takes a conversation with tools, pictures and thoughts', async () => {
-    const { anthropicClient, anthropic, openAi } = await llmGateway()
+    const { anthropicClient, anthropic, openAi, gemini } = await llmGateway()
     const picture = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'iVBORw0K' } } as const
     await anthropicClient.messages.create(
       ask(model, {
@@ -99,6 +100,21 @@ describe.each(both)('messages of %s', (model) => {
       expect(anthropic.calls[0]?.body['messages']).toHaveLength(3)
       return
     }
+    if (model === 'gemini-test') {
+      expect(gemini.calls[0]?.body['contents']).toMatchObject([
+        { role: 'user', parts: [{ inlineData: { mimeType: 'image/png' } }, { text: expect.stringMatching(/^Where/) }] },
+        { role: 'model', parts: [{ text: 'Paris.' }, { functionCall: { name: 'weather', args: { city: 'Paris' } } }] },
+        {
+          role: 'user',
+          parts: [
+            { functionResponse: { name: 'weather', response: { output: '21 °C' } } },
+            { inlineData: {} },
+            { text: 'So?' },
+          ],
+        },
+      ])
+      return
+    }
     const url = 'data:image/png;base64,iVBORw0K'
     expect(openAi.calls[0]?.body['messages']).toEqual([
       { role: 'system', content: [{ type: 'text', text: 'Be brief.' }] },
@@ -124,13 +140,17 @@ describe.each(both)('messages of %s', (model) => {
     const reasoning = [{ text: 'Let me think it over, slowly.', signature: 'c2lnbmVk' }]
     const { anthropicClient } = await llmGateway({ [model]: { reasoning } })
     const params = ask(model, { thinking: { type: 'enabled', budget_tokens: 4_000 } })
-    const signature = model === 'claude-test' ? 'c2lnbmVk' : ''
+    const signature = { 'claude-test': 'c2lnbmVk', 'gpt-test': '', 'gemini-test': 'gemini.c2lnbmVk' }[model]
     const wanted = [
       { type: 'thinking', thinking: 'Let me think it over, slowly.', signature },
       { type: 'text', text: defaultText },
     ]
     expect((await anthropicClient.messages.create(params)).content).toMatchObject(wanted)
-    expect((await anthropicClient.messages.stream(params).finalMessage()).content).toMatchObject(wanted)
+    const { content } = await anthropicClient.messages.stream(params).finalMessage()
+    // Google proves the whole answer, at its end.
+    if (model === 'gemini-test')
+      expect(content).toMatchObject([{ thinking: 'Let me think it over, slowly.' }, wanted[1], { signature }])
+    else expect(content).toMatchObject(wanted)
   })
 
   it('counts tokens without running anything', async () => {
@@ -153,7 +173,9 @@ describe.each(both)('messages of %s', (model) => {
     const body =
       model === 'claude-test'
         ? { type: 'error', error: { type: code, message: 'no' } }
-        : { error: { message: 'no', type: 'invalid_request_error', code: status === 404 ? 'model_not_found' : null } }
+        : model === 'gpt-test'
+          ? { error: { message: 'no', type: 'invalid_request_error', code: status === 404 ? 'model_not_found' : null } }
+          : { error: { message: 'no', code: status, status: status === 404 ? 'NOT_FOUND' : 'INVALID_ARGUMENT' } }
     const script: UpstreamScript = { answer: { status, body, headers: { 'retry-after': '7' } } }
     const { anthropicClient } = await llmGateway({ [model]: script })
     for (const run of [
@@ -188,8 +210,8 @@ describe.each(both)('messages of %s', (model) => {
   })
 
   it('stops the upstream when its caller leaves', async () => {
-    const { anthropicClient, anthropic, openAi, ended } = await llmGateway({ [model]: { stallAfter: 6 } })
-    const upstream = model === 'claude-test' ? anthropic : openAi
+    const { anthropicClient, anthropic, openAi, gemini, ended } = await llmGateway({ [model]: { stallAfter: 6 } })
+    const upstream = { 'claude-test': anthropic, 'gpt-test': openAi, 'gemini-test': gemini }[model]
     const called = upstream.next()
     const stream = anthropicClient.messages.stream(ask(model))
     stream.once('text', () => stream.abort())

@@ -1,0 +1,183 @@
+import { randomUUID } from 'node:crypto'
+import { TollgateError } from '../errors.js'
+import type { FinishReason, GenerateChunk, GenerateOutput, ReasoningPart, ToolCall } from '../inference/task.js'
+import { type GeminiUsage, usageFromGemini } from '../wire/gemini-usage.js'
+import { contentBody } from './gemini-request.js'
+import type { GenerateWatch, GenerateWire } from './generate-model.js'
+import type { Upstream } from './http-kit.js'
+import { errorInSuccess } from './openai-answer.js'
+import { parseEvents } from './sse-decoder.js'
+import { geminiSignature } from './thought-signatures.js'
+
+/** What is read of an answer, or of one event. Everything in it is the upstream's word, so nothing is taken for granted. */
+interface Answer {
+  candidates?: Array<{ content?: { parts?: unknown } | null; finishReason?: unknown } | null>
+  promptFeedback?: { blockReason?: unknown } | null
+  usageMetadata?: GeminiUsage | null
+  error?: unknown
+}
+
+type Part = Readonly<Record<string, unknown>>
+
+/** Google's `generateContent`. */
+export const geminiWire: GenerateWire = {
+  request: (input, model, stream) => ({
+    path: `/models/${encodeURIComponent(model)}:${stream ? 'streamGenerateContent?alt=sse' : 'generateContent'}`,
+    body: contentBody(input),
+  }),
+  response: fromContent,
+  usage: (answer) => usageOf(answer),
+  written: (answer) => partsOf(answer as Answer).map(writtenIn),
+  watch: (upstream) => contentWatch(upstream),
+}
+
+/** Without a count of the prompt nothing was counted. */
+function usageOf({ usageMetadata }: Answer) {
+  return typeof usageMetadata?.promptTokenCount === 'number' ? usageFromGemini(usageMetadata) : undefined
+}
+
+function partsOf({ candidates }: Answer): Part[] {
+  const parts = Array.isArray(candidates) ? candidates[0]?.content?.parts : undefined
+  return Array.isArray(parts) ? parts.filter((part) => typeof part === 'object' && part !== null) : []
+}
+
+function finishOf({ candidates }: Answer): unknown {
+  return Array.isArray(candidates) ? candidates[0]?.finishReason : undefined
+}
+
+function writtenIn({ text, functionCall: call }: Part): string {
+  return (typeof text === 'string' ? text : '') + (call === undefined ? '' : JSON.stringify(call))
+}
+
+function fromContent(upstream: string, answer: object): Omit<GenerateOutput, 'native'> {
+  refuseBlocked(upstream, answer)
+  if (!Array.isArray((answer as Answer).candidates)) {
+    throw new TollgateError('upstream_invalid', `The answer of the upstream ${upstream} holds no candidates.`)
+  }
+  const parts = partsOf(answer)
+  const chunks = parts.flatMap((part, index) => chunksOf(part, index))
+  const reasoning = thoughtsOf(chunks)
+  const toolCalls: ToolCall[] = chunks.flatMap((chunk) =>
+    chunk.type === 'tool-call' ? [{ id: chunk.id ?? '', name: chunk.name ?? '', arguments: chunk.arguments }] : [],
+  )
+  return {
+    text: chunks.map((chunk) => (chunk.type === 'text' ? chunk.text : '')).join(''),
+    ...(reasoning.length === 0 ? undefined : { reasoning }),
+    toolCalls,
+    finishReason: finishReason(finishOf(answer), toolCalls.length > 0),
+  }
+}
+
+/** A signature that comes by itself proves the thought before it, too. */
+function thoughtsOf(chunks: readonly GenerateChunk[]): ReasoningPart[] {
+  const thoughts: ReasoningPart[] = []
+  for (const chunk of chunks) {
+    if (chunk.type !== 'reasoning') continue
+    const last = thoughts.at(-1)
+    if (chunk.text === '' && chunk.signature !== undefined && last !== undefined && last.signature === undefined) {
+      thoughts[thoughts.length - 1] = { ...last, signature: chunk.signature }
+    } else thoughts.push(chunk)
+  }
+  return thoughts
+}
+
+/** A prompt that is refused is a 200 without an answer. */
+function refuseBlocked(upstream: string, { promptFeedback }: Answer): void {
+  const reason = promptFeedback?.blockReason
+  if (reason === undefined || reason === null) return
+  throw new TollgateError(
+    'content_policy_violation',
+    `The upstream ${upstream} refused the prompt: ${String(reason).slice(0, 64)}.`,
+  )
+}
+
+function chunksOf({ text, thought, thoughtSignature: signature, functionCall }: Part, index: number): GenerateChunk[] {
+  const chunks: GenerateChunk[] = []
+  // Proof of the part that it stands in: before it, so that it goes back there.
+  if (typeof signature === 'string')
+    chunks.push({ type: 'reasoning', text: '', signature: `${geminiSignature}${signature}` })
+  if (typeof text === 'string' && text !== '') {
+    chunks.push(thought === true ? { type: 'reasoning', text } : { type: 'text', text })
+  }
+  if (typeof functionCall === 'object' && functionCall !== null) {
+    const { id, name, args } = functionCall as { id?: unknown; name?: unknown; args?: unknown }
+    chunks.push({
+      type: 'tool-call',
+      index,
+      // Not every model gives its calls ids, and callers answer by them.
+      id: typeof id === 'string' && id !== '' ? id : `call_${randomUUID()}`,
+      name: String(name),
+      arguments: JSON.stringify(args ?? {}),
+    })
+  }
+  return chunks
+}
+
+const filtered = new Set(['SAFETY', 'RECITATION', 'BLOCKLIST', 'PROHIBITED_CONTENT', 'SPII', 'IMAGE_SAFETY'])
+
+function finishReason(word: unknown, hasCalls: boolean): FinishReason {
+  if (word === 'MAX_TOKENS') return 'length'
+  if (filtered.has(String(word))) return 'content-filter'
+  return hasCalls ? 'tool-calls' : 'stop'
+}
+
+/** So much of what was written is kept; of the rest only its length. */
+const keptCharacters = 262_144
+
+function contentWatch(upstream: Upstream): GenerateWatch {
+  let finished: unknown
+  let usage: Answer = {}
+  let calls = 0
+  let text = ''
+  let length = 0
+
+  const decode = (whole: Buffer): GenerateChunk[] => {
+    const chunks: GenerateChunk[] = []
+    for (const { data } of parseEvents(whole)) {
+      const answer = parsed(data)
+      if (answer === undefined) {
+        throw new TollgateError(
+          'upstream_invalid',
+          `The upstream ${upstream.name} sent an event that is not a JSON object.`,
+        )
+      }
+      if (answer.error !== undefined && answer.error !== null) throw errorInSuccess(upstream, answer.error)
+      refuseBlocked(upstream.name, answer)
+      for (const part of partsOf(answer)) {
+        const piece = writtenIn(part)
+        length += piece.length
+        if (text.length < keptCharacters) text += piece.slice(0, keptCharacters - text.length)
+        chunks.push(...chunksOf(part, calls))
+        if (part['functionCall'] !== undefined) calls += 1
+      }
+      finished = finishOf(answer) ?? finished
+      if (answer.usageMetadata !== undefined) usage = answer
+    }
+    return chunks
+  }
+
+  return {
+    // Nobody speaks this API to us.
+    relay: () => undefined,
+    decode,
+    hasOutput: () => length > 0 || finished !== undefined,
+    // There is no terminal event: the last has the reason, and the count may follow it.
+    isDone: () => false,
+    isComplete(rest) {
+      if (rest.length > 0) decode(Buffer.concat([rest, Buffer.from('\n\n')]))
+      return finished !== undefined
+    },
+    finishReason: () => finishReason(finished, calls > 0),
+    usage: () => (finished === undefined ? undefined : usageOf(usage)),
+    written: () => ({ text, length }),
+  }
+}
+
+function parsed(data: string): Answer | undefined {
+  try {
+    const json: unknown = JSON.parse(data)
+    return typeof json === 'object' && json !== null ? json : undefined
+  } catch {
+    return undefined
+  }
+}
