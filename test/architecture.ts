@@ -42,6 +42,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   inference: ['errors', 'options', 'usage', 'principal', 'target', 'stores'],
   wrappers: ['inference', 'errors', 'options', 'usage', 'principal', 'target', 'stores'],
   providers: ['inference', 'wire', 'errors', 'options', 'usage', 'tokenizer'],
+  gateway: [...nouns, 'inference', 'wrappers', 'providers'],
   routes: [...nouns, 'stores', 'http', 'middleware', 'inference', 'wrappers', 'providers'],
   testing: [...nouns, 'stores', 'inference', 'providers'],
   index: [...nouns, 'http'],

@@ -88,6 +88,8 @@ export interface GateOptions {
   readonly limitStore?: LimitStore | undefined
   /** Told a key that may do everything, once, when `identities` was empty. Without it none is made. */
   readonly onFirstKey?: ((key: string) => void) | undefined
+  /** Told what became of a change of the models' configuration. */
+  readonly report?: (text: string) => void
   /** Where log lines go. Default: standard output. */
   readonly destination?: { write(line: string): void }
 }
@@ -95,7 +97,6 @@ export interface GateOptions {
 /** Everything mounted, in the order in which it has to stand. */
 export function makeGate(options: GateOptions): Gate {
   const { settings, version, publicUrl, apiKey, identities, database, onFirstKey, destination } = options
-  const { service, loaded } = makeModels(settings)
   const defaults = defaultModels(settings)
   const counts = options.limitStore ?? memoryLimitStore()
   const users = settings.usersJson === undefined ? [] : parseUsers(settings.usersJson)
@@ -108,6 +109,7 @@ export function makeGate(options: GateOptions): Gate {
       ...(settings.PRICES as PriceOverrides | undefined),
     },
   })
+  const { service, loaded } = makeModels(settings, prices, options.report ?? (() => {}))
   const ready = readiness({
     waitFor: {
       models: () => service.ready(),

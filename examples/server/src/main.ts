@@ -49,6 +49,7 @@ function serve(server: Server, settings: Settings, stores: Stores): void {
     ...stores,
     spoolFolder: join(settings.DATA_FOLDER, 'ledger'),
     limitStore: sharedLimits(settings),
+    report: say,
     onFirstKey:
       apiKey === undefined
         ? (key) => say(`  first key  ${key} (may do everything; shown this once: keep it)`)
@@ -73,10 +74,13 @@ function complain(of: string, error: unknown): void {
 
 function greet(settings: Settings, apiKey: string | undefined, url: string): void {
   const defaults = defaultModels(settings)
-  const upstreams = [
-    ...(hasOpenAi(settings) ? [settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1'] : []),
-    ...(hasAnthropic(settings) ? [settings.ANTHROPIC_BASE_URL ?? 'https://api.anthropic.com/v1'] : []),
-  ]
+  const upstreams =
+    settings.GATEWAY_CONFIG !== undefined
+      ? [`as ${settings.GATEWAY_CONFIG} says`]
+      : [
+          ...(hasOpenAi(settings) ? [settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1'] : []),
+          ...(hasAnthropic(settings) ? [settings.ANTHROPIC_BASE_URL ?? 'https://api.anthropic.com/v1'] : []),
+        ]
   const upstream = upstreams.length === 0 ? 'echo (for development)' : `upstream: ${upstreams.join(', ')}`
   const isMade = apiKey !== undefined && settings.API_KEY === undefined
   say(`Tollgate ${version} listens on ${url}`)

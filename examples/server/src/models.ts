@@ -1,10 +1,18 @@
+import { readFileSync, type Stats, unwatchFile, watchFile } from 'node:fs'
+import { configInvalid } from '@tollgate/core/errors'
+import type { GatewayConfig } from '@tollgate/core/gateway/config'
+import { gatewayService } from '@tollgate/core/gateway/gateway-service'
+import { reloadableService } from '@tollgate/core/gateway/reloadable-service'
 import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
 import type { ModelInfo } from '@tollgate/core/inference/model'
+import type { Provider } from '@tollgate/core/inference/provider'
 import { type InferenceService, inferenceService } from '@tollgate/core/inference/service'
+import type { PriceTable } from '@tollgate/core/price-table'
 import { anthropicProvider } from '@tollgate/core/providers/anthropic'
 import { echoProvider } from '@tollgate/core/providers/echo'
 import { openAiCompatible } from '@tollgate/core/providers/openai-compatible'
 import { embeddedModels, onnxProvider } from '@tollgate/onnx'
+import { parse } from 'yaml'
 import { hasAnthropic, hasOpenAi, isOpenAi, type Settings } from './settings.js'
 
 /** Which model answers a request that names none. */
@@ -40,8 +48,77 @@ export interface ServerModels {
   loaded(): Promise<readonly ModelInfo[]>
 }
 
-/** The embedded models, the development model, and the upstream if there is one. */
-export function makeModels(settings: Settings): ServerModels {
+/** The embedded models, the development model, and the upstreams if there are any: those of the settings, or of the file that `GATEWAY_CONFIG` names. */
+export function makeModels(settings: Settings, prices: PriceTable, report: (text: string) => void): ServerModels {
+  const { GATEWAY_CONFIG: file } = settings
+  return file === undefined ? modelsOfSettings(settings) : modelsOfFile(file, settings, prices, report)
+}
+
+/** What the file says, now and whenever it changes; one that is wrong changes nothing. */
+function modelsOfFile(
+  file: string,
+  settings: Settings,
+  prices: PriceTable,
+  report: (text: string) => void,
+): ServerModels {
+  const tokenizer = gptTokenizer()
+  const onnx = onnxProvider({ models: embeddedModels() })
+  const { MODEL_NAME: generate, EMBEDDING_MODEL_NAME: embed } = settings
+  const make = (): InferenceService => {
+    const config = readConfig(file)
+    const defaultModels = {
+      ...config.defaultModels,
+      ...(generate === undefined ? {} : { generate }),
+      ...(embed === undefined ? {} : { embed }),
+    }
+    // The embedded models outlive every change: they are closed with the server.
+    const kept: Provider = { ...onnx, close: () => Promise.resolve() }
+    const timeoutMs = settings.REQUEST_TIMEOUT_SECONDS * 1000
+    return gatewayService({ timeoutMs, ...config, defaultModels }, { tokenizer, prices, providers: [kept] })
+  }
+  const service = reloadableService(make(), settings.REQUEST_TIMEOUT_SECONDS * 1000)
+  const reload = () => {
+    try {
+      service.replace(make()).catch((error: unknown) => report(`Closing the models before failed: ${wordsOf(error)}`))
+      report(`${file} is read again: what it says holds from now on`)
+    } catch (error) {
+      report(`${file} is wrong, and what held goes on: ${wordsOf(error)}`)
+    }
+  }
+  const changed = (now: Stats, before: Stats) => {
+    if (now.mtimeMs !== before.mtimeMs || now.ino !== before.ino) reload()
+  }
+  // By asking, since a file may be put in place by a link.
+  watchFile(file, { interval: 1_000, persistent: false }, changed)
+  process.on('SIGHUP', reload)
+  return {
+    service: {
+      ...service,
+      async close() {
+        unwatchFile(file, changed)
+        process.off('SIGHUP', reload)
+        await service.close()
+        await onnx.close?.()
+      },
+    },
+    loaded: async () => (await onnx.list?.()) ?? [],
+  }
+}
+
+function readConfig(file: string): GatewayConfig {
+  try {
+    // JSON is YAML.
+    return parse(readFileSync(file, 'utf8'), { prettyErrors: true }) as GatewayConfig
+  } catch (error) {
+    throw configInvalid(`GATEWAY_CONFIG: ${file}: ${wordsOf(error)}`)
+  }
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+function modelsOfSettings(settings: Settings): ServerModels {
   const tokenizer = gptTokenizer()
   const defaults = defaultModels(settings)
   const embedded = [

@@ -69,6 +69,7 @@ const environment = z.object({
   OPENAI_BASE_URL: httpUrl.optional(),
   ANTHROPIC_API_KEY: z.string().min(1).optional(),
   ANTHROPIC_BASE_URL: httpUrl.optional(),
+  GATEWAY_CONFIG: z.string().min(1).optional(),
   EMBEDDING_MODEL_NAME: z.string().min(1).max(256).optional(),
   USERS: z.string().optional(),
   USERS_FILE: z.string().optional(),
@@ -153,13 +154,19 @@ export function readSettings(
   const openAi = given['OPENAI_API_KEY'] !== undefined || given['OPENAI_BASE_URL'] !== undefined
   const modelName = given['MODEL_NAME']
   const anthropic = given['ANTHROPIC_API_KEY'] !== undefined || given['ANTHROPIC_BASE_URL'] !== undefined
-  if (!openAi && !anthropic && modelName !== undefined && !embeddedModels.includes(modelName)) {
+  const configured = given['GATEWAY_CONFIG'] !== undefined
+  if (!configured && !openAi && !anthropic && modelName !== undefined && !embeddedModels.includes(modelName)) {
     mistakes.push({
       name: 'MODEL_NAME',
       message: `'${modelName}' is not embedded here: set OPENAI_API_KEY, OPENAI_BASE_URL or ANTHROPIC_API_KEY, or use ${embeddedModels.join(', ')}`,
     })
   }
-  if (modelName === undefined && given['OPENAI_BASE_URL'] !== undefined && !isOpenAi(given['OPENAI_BASE_URL'])) {
+  if (
+    !configured &&
+    modelName === undefined &&
+    given['OPENAI_BASE_URL'] !== undefined &&
+    !isOpenAi(given['OPENAI_BASE_URL'])
+  ) {
     mistakes.push({
       name: 'MODEL_NAME',
       message: 'say which model of OPENAI_BASE_URL answers when a request names none',

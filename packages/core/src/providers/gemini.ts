@@ -122,7 +122,12 @@ function geminiEmbed(api: Upstream, id: string, tokenizer: Tokenizer): Model<'em
         }
       })
       const path = `/models/${encodeURIComponent(id)}:batchEmbedContents`
-      const sent = { method: 'POST', path, accept: 'application/json', body: requestJson({ requests }) } as const
+      const sent = {
+        method: 'POST',
+        path,
+        accept: 'application/json',
+        body: requestJson(api.patched({ requests })),
+      } as const
       const response = await api.send(sent, call)
       const { json } = await jsonAnswer(
         api,

@@ -104,13 +104,17 @@ export function generateModel(options: GenerateModelOptions): Model<'generate'> 
   }
 }
 
-function requestOf({ wire, id }: GenerateModelOptions, input: GenerateInput, stream: boolean): UpstreamRequest {
+function requestOf(
+  { upstream, wire, id }: GenerateModelOptions,
+  input: GenerateInput,
+  stream: boolean,
+): UpstreamRequest {
   const { path, body, headers } = wire.request(input, id, stream)
   return {
     method: 'POST',
     path,
     accept: stream ? 'text/event-stream' : 'application/json',
-    body: requestJson(body),
+    body: requestJson(upstream.patched(body)),
     ...(headers === undefined ? {} : { headers }),
   }
 }

@@ -4,6 +4,7 @@ import { configInvalid, isTollgateError, TollgateError } from '../errors.js'
 import { deadlines as makeDeadlines } from '../inference/deadlines.js'
 import type { Call } from '../inference/model.js'
 import { exchange, type UpstreamResponse } from './http-exchange.js'
+import { type BodyPatch, bodyPatch, compilePatches } from './json-patch.js'
 
 /** What every provider over HTTP lets one set. */
 export interface HttpOptions {
@@ -11,6 +12,8 @@ export interface HttpOptions {
   readonly baseUrl: string
   /** Sent with every request. */
   readonly headers?: Readonly<Record<string, string>>
+  /** Changes of the body of every request that asks a model: for fields that are needed here and known nowhere else. */
+  readonly patchBody?: readonly BodyPatch[]
   /** Connections to the upstream, one request each at a time. Default 256. */
   readonly maxConnections?: number
   /** Requests that may wait for a connection; more are refused with `overloaded`. Default 1,024. */
@@ -29,6 +32,7 @@ export interface HttpOptions {
 export const httpOptionsShape = {
   baseUrl: z.string(),
   headers: z.record(z.string(), z.string()).optional(),
+  patchBody: z.array(bodyPatch).optional(),
   maxConnections: z.int().min(1).optional(),
   maxQueued: z.int().min(0).optional(),
   connectTimeoutMs: z.int().min(1).optional(),
@@ -57,6 +61,8 @@ export interface Upstream {
    * @throws TollgateError `upstream_failed`, `upstream_timeout`, `upstream_invalid`, `upstream_credentials`, `overloaded`, the signal's reason
    */
   send(request: UpstreamRequest, call: Pick<Call, 'signal' | 'requestId'>): Promise<UpstreamResponse>
+  /** The body as it is to be sent. */
+  patched(body: Record<string, unknown>): Record<string, unknown>
   /** Words of the upstream for people: one line, bounded, no secret of ours and nothing that looks like a key. */
   presentable(text: string): string
   /** Closes all connections at once. */
@@ -144,8 +150,11 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     return sendWith(request, call, proof)
   }
 
+  const patched = compilePatches(options.patchBody ?? [])
+
   return {
     name,
+    patched,
     send(request, call) {
       if (credentials === undefined) return sendWith(request, call, [])
       try {

@@ -3,16 +3,23 @@ import type { ContentPart, GenerateInput, Message, ReasoningOptions, ToolChoice 
 /** In which field an upstream wants the most tokens to write. */
 export type MaxTokensField = 'max_tokens' | 'max_completion_tokens'
 
+/** How an upstream differs from OpenAI. */
+export interface OpenAiChatOptions {
+  readonly maxTokensField: MaxTokensField
+  /** Does it know `stream_options.include_usage`? One that always tells refuses it. */
+  readonly asksForUsage: boolean
+}
+
 /**
  * The body of a chat request. A caller's own body goes on as it is, but for the model's name and the streaming; else it is built.
  *
- * `include_usage` is always asked for in a stream: without it there would be nothing to bill by.
+ * `include_usage` is asked for in a stream unless `asksForUsage` is false: without it there would be nothing to bill by.
  */
 export function chatBody(
   input: GenerateInput,
   model: string,
   stream: boolean,
-  maxTokensField: MaxTokensField,
+  { maxTokensField, asksForUsage }: OpenAiChatOptions,
 ): Record<string, unknown> {
   const { native } = input
   const body: Record<string, unknown> =
@@ -20,7 +27,9 @@ export function chatBody(
   body['model'] = model
   if (stream) {
     body['stream'] = true
-    body['stream_options'] = { ...(body['stream_options'] as object | null | undefined), include_usage: true }
+    if (asksForUsage) {
+      body['stream_options'] = { ...(body['stream_options'] as object | null | undefined), include_usage: true }
+    }
   } else if (body['stream'] === true) {
     delete body['stream']
     delete body['stream_options']

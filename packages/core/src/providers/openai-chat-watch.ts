@@ -6,16 +6,16 @@ import type { GenerateWatch, GenerateWire } from './generate-model.js'
 import type { Upstream } from './http-kit.js'
 import { errorInSuccess } from './openai-answer.js'
 import { finishReason, fromChatAnswer, reasoningOf, writtenInChoices, writtenInMessage } from './openai-chat.js'
-import { chatBody, type MaxTokensField } from './openai-chat-request.js'
+import { chatBody, type OpenAiChatOptions } from './openai-chat-request.js'
 import { parseEvents, splitEvents } from './sse-decoder.js'
 
 /** OpenAI's chat completions, as OpenAI and many others speak them. */
-export function openAiChatWire(maxTokensField: MaxTokensField): GenerateWire {
+export function openAiChatWire(options: OpenAiChatOptions): GenerateWire {
   return {
     dialect: 'openai-chat',
     request: (input, model, stream) => ({
       path: '/chat/completions',
-      body: chatBody(input, model, stream, maxTokensField),
+      body: chatBody(input, model, stream, options),
     }),
     response: fromChatAnswer,
     usage: (answer) => usageFromOpenAi((answer as { usage?: OpenAiUsage | null }).usage),

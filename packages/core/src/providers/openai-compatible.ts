@@ -25,8 +25,10 @@ export interface CompatibleModel {
 export interface OpenAiCompatibleOptions extends HttpOptions {
   /** Name of the upstream in prices, metrics and errors: `openai`, `vllm`. */
   readonly name: string
-  /** Sent as `Authorization: Bearer`. A function is asked for every request: for keys that change. Default: none is sent. */
+  /** Sent as `Authorization: Bearer`, or as `keyField` says. A function is asked for every request: for keys that change. Default: none is sent. */
   readonly apiKey?: string | (() => string | Promise<string>)
+  /** The header field of the key: `api-key` for Azure. Default `authorization`, with `Bearer `. */
+  readonly keyField?: 'authorization' | 'api-key'
   /** The models it serves. Default: any name is passed on, and the upstream says whether it knows it. */
   readonly models?: ReadonlyArray<string | CompatibleModel>
   /** List the models by asking the upstream (`GET /models`, at most once a minute). Default: true without `models`. */
@@ -35,6 +37,8 @@ export interface OpenAiCompatibleOptions extends HttpOptions {
   readonly tokenizer?: Tokenizer
   /** The field for the most tokens to write, in requests that are not a caller's own. Default `max_tokens`. */
   readonly maxTokensField?: MaxTokensField
+  /** `false` for an upstream that does not know `stream_options.include_usage`, or tells it unasked. Default true. */
+  readonly asksForUsage?: boolean
   /** Bytes of one event of a stream. Default 4,194,304 (4 MiB). */
   readonly maxEventBytes?: number
 }
@@ -63,6 +67,8 @@ const optionsSchema = z.strictObject({
   listModels: z.boolean().optional(),
   tokenizer: objectOption<Tokenizer>('a Tokenizer, for example gptTokenizer()', 'count').optional(),
   maxTokensField: z.enum(['max_tokens', 'max_completion_tokens']).optional(),
+  keyField: z.enum(['authorization', 'api-key']).default('authorization'),
+  asksForUsage: z.boolean().default(true),
   maxEventBytes: z.int().min(1024).optional(),
 })
 
@@ -84,14 +90,24 @@ const listTimeoutMs = 10_000
 export function openAiCompatible(options: OpenAiCompatibleOptions): Provider {
   const checked = checkedOptions('openAiCompatible', optionsSchema, options)
   const { name, tokenizer = byteTokenizer, maxTokensField = 'max_tokens', maxEventBytes = 4_194_304 } = checked
-  const api = upstream(name, options, headerCredentials('authorization', options.apiKey, 'Bearer '))
+  const { keyField, asksForUsage } = checked
+  const api = upstream(
+    name,
+    options,
+    headerCredentials(keyField, options.apiKey, keyField === 'authorization' ? 'Bearer ' : ''),
+  )
   const models = checked.models?.map(
     (model): CompatibleModel => (typeof model === 'string' ? { id: model } : bare(model)),
   )
   const known = models === undefined ? undefined : new Map(models.map((model) => [model.id, model]))
   if (known !== undefined && known.size !== models?.length) throw configInvalid(`${name}: a model is listed twice.`)
   const listModels = checked.listModels ?? models === undefined
-  const chatOptions = { upstream: api, tokenizer, wire: openAiChatWire(maxTokensField), maxEventBytes }
+  const chatOptions = {
+    upstream: api,
+    tokenizer,
+    wire: openAiChatWire({ maxTokensField, asksForUsage }),
+    maxEventBytes,
+  }
 
   const make = (task: Task, id: string): Model | undefined => {
     const listed = known?.get(id)

@@ -27,7 +27,7 @@ export function embedModel({ upstream, id, tokenizer }: EmbedModelOptions): Mode
     provider: upstream.name,
     id,
     async run(input, call) {
-      const body = requestJson(embedBody(input, id))
+      const body = requestJson(upstream.patched(embedBody(input, id)))
       const request = { method: 'POST', path: '/embeddings', accept: 'application/json', body } as const
       const response = await upstream.send(request, call)
       const { bytes, json } = await jsonAnswer(

@@ -1,0 +1,136 @@
+import { z } from 'zod'
+import type { Call } from '../inference/model.js'
+import { checkedOptions, functionOption } from '../options.js'
+import { bodyPatch } from '../providers/json-patch.js'
+import { openAiPresets } from '../providers/openai-presets.js'
+
+const name = z.string().regex(/^[A-Za-z0-9][\w.-]{0,63}$/, 'must be 1 to 64 letters, digits, "_", "." and "-"')
+/** A secret, or where it is: it is best in no file that others read. */
+const secret = z.union([z.string().min(1), z.strictObject({ env: z.string().min(1) })])
+const ms = z.int().min(1).max(86_400_000)
+
+const resilience = {
+  /** Of one attempt, milliseconds. */
+  timeouts: z
+    .strictObject({ totalMs: ms.optional(), firstOutputMs: ms.optional(), idleMs: ms.optional() })
+    .refine((given) => Object.values(given).some((each) => each !== undefined), 'give at least one')
+    .optional(),
+  /** `false` for none. */
+  retry: z
+    .union([
+      z.literal(false),
+      z.strictObject({
+        maxAttempts: z.int().min(1).max(10).optional(),
+        baseMs: z.number().min(0).max(60_000).optional(),
+        maxMs: z.number().min(0).max(60_000).optional(),
+        maxRetryAfterMs: z.number().min(0).max(600_000).optional(),
+        budgetRatio: z.number().min(0).max(10).optional(),
+        budgetBurst: z.number().min(0).max(10_000).optional(),
+      }),
+    ])
+    .default({}),
+  /** `false` for none. */
+  breaker: z
+    .union([
+      z.literal(false),
+      z.strictObject({
+        failureRate: z.number().positive().max(1).optional(),
+        minimumCalls: z.int().min(1).max(100_000).optional(),
+        windowMs: z.int().min(100).max(3_600_000).optional(),
+        openMs: ms.optional(),
+        maxOpenMs: ms.optional(),
+        maxCooldownMs: z.int().min(0).max(3_600_000).optional(),
+      }),
+    ])
+    .default({}),
+  /** Calls of one model at once, and those that may wait. Default: no bound but the connections. */
+  bulkhead: z
+    .strictObject({
+      maxConcurrent: z.int().min(1).max(1_000_000),
+      maxQueued: z.int().min(0).max(1_000_000).optional(),
+      maxWaitMs: z.int().min(0).max(3_600_000).optional(),
+    })
+    .optional(),
+}
+
+const provider = z.strictObject({
+  /** Which API it speaks: `anthropic`, `gemini`, `openai-compatible`, or an upstream that is known by name. */
+  type: z.enum([
+    'openai-compatible',
+    'anthropic',
+    'gemini',
+    'echo',
+    ...(Object.keys(openAiPresets) as OpenAiPresetName[]),
+  ]),
+  baseUrl: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }).optional(),
+  /** Several share the calls; one that is refused, throttled or sick is passed over. Default: what the customary variable holds. */
+  apiKey: z.union([secret, z.array(secret).min(1)]).optional(),
+  headers: z.record(z.string(), z.string()).optional(),
+  patchBody: z.array(bodyPatch).optional(),
+  /** Its models by the names that callers use, besides `{provider}/{model}`: a list, or public and own names. A star stands for any text. */
+  models: z.union([z.array(z.string().min(1)), z.record(z.string().min(1), z.string().min(1))]).optional(),
+  /** `anthropic` only: most tokens to write for callers of another API who set no bound. */
+  defaultMaxTokens: z.int().min(1).optional(),
+  ...resilience,
+})
+
+const target = z.strictObject({
+  /** `{provider}/{model}`, or the name of another route. */
+  model: z.string().min(1),
+  /** Its share; 0: only where the others fail. */
+  weight: z.number().min(0).max(1_000_000).default(1),
+  /** Only for callers of these tiers; of these tenants. */
+  tiers: z.array(z.string()).optional(),
+  tenants: z.array(z.string()).optional(),
+  /** In TypeScript: only for these calls. */
+  when: functionOption<(input: never, call: Call) => boolean>().optional(),
+})
+
+const route = z.strictObject({
+  /** In their order; a text is a model alone. */
+  targets: z.array(z.union([z.string().min(1), target])).min(1),
+  task: z.enum(['generate', 'embed', 'predict']).default('generate'),
+  strategy: z.enum(['ordered', 'weighted', 'latency', 'least-busy', 'cheapest']).default('ordered'),
+  affinity: z.enum(['principal', 'prompt']).optional(),
+  fallbackOn: z.array(z.enum(['sick', 'throttled', 'credential', 'context', 'content', 'refused'])).optional(),
+  maxAttempts: z.int().min(1).max(50).default(6),
+  /** A sentence for people, in lists of models. */
+  description: z.string().max(1_000).optional(),
+})
+
+/** The schema of a gateway's configuration, the same for TypeScript, JSON and YAML. */
+export const gatewayConfig = z.strictObject({
+  $schema: z.string().optional(),
+  /** Upstreams by name: the name is the provider in prices, metrics and `{provider}/{model}`. */
+  providers: z.record(name, provider),
+  /** Names that callers use: another name for a model (`openai/gpt-4o`), or a route over several. */
+  models: z.record(z.string().min(1).max(256), z.union([z.string().min(1), route])).default({}),
+  /** The model for requests that name none, by task. */
+  defaultModels: z
+    .strictObject({ generate: z.string().optional(), embed: z.string().optional(), predict: z.string().optional() })
+    .default({}),
+  /** The longest a call may take, all attempts together, milliseconds. */
+  timeoutMs: ms.default(600_000),
+})
+
+type OpenAiPresetName = keyof typeof openAiPresets
+
+/** A configuration as it is written. */
+export type GatewayConfig = z.input<typeof gatewayConfig>
+/** A configuration with its defaults. */
+export type ReadGatewayConfig = z.output<typeof gatewayConfig>
+
+/**
+ * Checks a configuration as a whole, from code or from a file's JSON or YAML, and fills in its defaults.
+ *
+ * @throws TollgateError `config_invalid`, naming everything that is wrong, with its path; values are not repeated
+ * @example export default defineGateway({ providers: { openai: { type: 'openai' } }, models: { fast: 'openai/gpt-4o-mini' } })
+ */
+export function defineGateway(config: GatewayConfig): ReadGatewayConfig {
+  return checkedOptions('defineGateway', gatewayConfig, config)
+}
+
+/** JSON Schema (2020-12) of the configuration, for editors. */
+export function gatewayJsonSchema(): Record<string, unknown> {
+  return z.toJSONSchema(gatewayConfig, { io: 'input', unrepresentable: 'any' }) as Record<string, unknown>
+}
