@@ -21,6 +21,7 @@ const onThePageOf: Readonly<Record<string, string>> = {
   'wrappers/routed': 'guides/routing-and-resilience',
   'wrappers/timeouts': 'guides/routing-and-resilience',
   'stores/parse-users': 'stores/directory',
+  'providers/openai-presets': 'providers/openai-compatible',
   'middleware/single-limits': 'middleware/limits',
   'middleware/limit-metrics': 'middleware/limits',
   'middleware/limit-webhooks': 'middleware/limits',

@@ -24,6 +24,7 @@ import { type PriceOverrides, priceTable } from '@tollgate/core/price-table'
 import { auditRoute } from '@tollgate/core/routes/audit'
 import { authorizationServer } from '@tollgate/core/routes/authorization-server'
 import { chatCompletions } from '@tollgate/core/routes/chat-completions'
+import { completions } from '@tollgate/core/routes/completions'
 import { embeddings } from '@tollgate/core/routes/embeddings'
 import { healthRoute } from '@tollgate/core/routes/health'
 import { cachedInference, inference } from '@tollgate/core/routes/inference'
@@ -34,6 +35,7 @@ import { metricsRoute } from '@tollgate/core/routes/metrics'
 import { listModels, modelDetails } from '@tollgate/core/routes/models'
 import { predict, predictBatch } from '@tollgate/core/routes/predict'
 import { type ReadinessState, readiness, readyRoute } from '@tollgate/core/routes/ready'
+import { responses } from '@tollgate/core/routes/responses'
 import { rolesRoute } from '@tollgate/core/routes/roles'
 import { teamsRoute } from '@tollgate/core/routes/teams'
 import { tenantsRoute } from '@tollgate/core/routes/tenants'
@@ -227,6 +229,20 @@ export function makeGate(options: GateOptions): Gate {
     chatCompletions({ service }),
   )
   app.all(
+    '/v1/completions',
+    methodNotAllowed(['POST']),
+    may('chat'),
+    ...cached({ cacheable: isGreedy }),
+    completions({ service }),
+  )
+  app.all(
+    '/v1/responses',
+    methodNotAllowed(['POST']),
+    may('chat'),
+    ...cached({ cacheable: isGreedy }),
+    responses({ service }),
+  )
+  app.all(
     '/v1/messages',
     methodNotAllowed(['POST']),
     may('chat'),
@@ -266,7 +282,7 @@ export function makeGate(options: GateOptions): Gate {
   }
 }
 
-const openAiPaths = ['/v1/chat/completions', '/v1/embeddings', '/v1/models']
+const openAiPaths = ['/v1/chat/completions', '/v1/completions', '/v1/responses', '/v1/embeddings', '/v1/models']
 const protectedPaths = ['/inference', '/v1']
 
 /** The templates by which metrics name what is refused before its route is known. */
@@ -276,6 +292,8 @@ const routes = [
   '/metrics',
   '/inference',
   '/v1/chat/completions',
+  '/v1/completions',
+  '/v1/responses',
   '/v1/messages',
   '/v1/messages/count_tokens',
   '/v1/embeddings',

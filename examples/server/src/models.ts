@@ -131,6 +131,7 @@ function modelsOfSettings(settings: Settings): ServerModels {
         openAiCompatible({
           name: isOpenAi(settings.OPENAI_BASE_URL) ? 'openai' : 'upstream',
           baseUrl: settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1',
+          hasResponses: isOpenAi(settings.OPENAI_BASE_URL),
           ...(settings.OPENAI_API_KEY === undefined ? {} : { apiKey: settings.OPENAI_API_KEY }),
           tokenizer,
         }),

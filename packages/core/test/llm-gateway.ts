@@ -11,7 +11,9 @@ import { type AnthropicOptions, anthropicProvider } from '../src/providers/anthr
 import { geminiProvider } from '../src/providers/gemini.js'
 import { openAiCompatible } from '../src/providers/openai-compatible.js'
 import { chatCompletions } from '../src/routes/chat-completions.js'
+import { completions } from '../src/routes/completions.js'
 import { countTokens, messages } from '../src/routes/messages.js'
+import { responses } from '../src/routes/responses.js'
 import type { Usage } from '../src/usage.js'
 import { anthropicKey, anthropicUpstream } from './anthropic-upstream.js'
 import type { UpstreamScript } from './fixture-upstream.js'
@@ -25,7 +27,7 @@ export interface Ended {
   readonly aborted: boolean
 }
 
-/** Both surfaces in front of both wires: models that begin with `claude` are Anthropic's, with `gemini` Google's, all others OpenAI's; called by the vendors' own SDKs. */
+/** Both surfaces in front of both wires: models that begin with `claude` are Anthropic's, with `gemini` Google's, all others OpenAI's (with `native` those that have the Responses API); called by the vendors' own SDKs. */
 export async function llmGateway(
   scripts: Readonly<Record<string, UpstreamScript>> = {},
   options: Partial<AnthropicOptions> & { heartbeatMs?: number; maxEventBytes?: number } = {},
@@ -43,6 +45,15 @@ export async function llmGateway(
         provider: geminiProvider({ apiKey: geminiKey, baseUrl: gemini.baseUrl }),
         models: ['gemini-*'],
       },
+      {
+        provider: openAiCompatible({
+          name: 'native',
+          baseUrl: openAi.baseUrl,
+          apiKey: upstreamKey,
+          hasResponses: true,
+        }),
+        models: ['native-*'],
+      },
       openAiCompatible({ name: 'openai', baseUrl: openAi.baseUrl, apiKey: upstreamKey }),
     ],
   })
@@ -56,6 +67,8 @@ export async function llmGateway(
   const { url } = await (hosts[0] as Host).start(
     watch,
     ['/v1/chat/completions', dialect('openai'), chatCompletions({ service, ...beat })],
+    ['/v1/completions', dialect('openai'), completions({ service, ...beat })],
+    ['/v1/responses', dialect('openai'), responses({ service, ...beat })],
     ['/v1/messages/count_tokens', dialect('anthropic'), countTokens({ service })],
     ['/v1/messages', dialect('anthropic'), messages({ service, ...beat })],
     endpoint('none', (_context, _req, res) => void res.writeHead(404).end()),

@@ -1,4 +1,11 @@
-import { defaultText, type FixtureUpstream, fixtureUpstream, type UpstreamScript, wordsOf } from './fixture-upstream.js'
+import {
+  defaultText,
+  type FixtureAnswer,
+  type FixtureUpstream,
+  fixtureUpstream,
+  type UpstreamScript,
+  wordsOf,
+} from './fixture-upstream.js'
 
 export type { UpstreamCall, UpstreamScript } from './fixture-upstream.js'
 export { wordsOf } from './fixture-upstream.js'
@@ -24,6 +31,8 @@ export function openAiUpstream(scripts: Readonly<Record<string, UpstreamScript>>
       answer(path, body, script, models) {
         if (path === '/models') return { json: { object: 'list', data: models.map(modelEntry) } }
         if (path === '/embeddings') return { json: embeddings(body, script) }
+        if (path === '/completions') return textAnswer(body, script)
+        if (path === '/responses') return responsesAnswer(body, script)
         if (path !== '/chat/completions') {
           return { status: 404, json: openAiError('Unknown path', 'invalid_request_error', null) }
         }
@@ -40,6 +49,72 @@ export function openAiUpstream(scripts: Readonly<Record<string, UpstreamScript>>
     },
     scripts,
   )
+}
+
+function textAnswer(body: Readonly<Record<string, unknown>>, script: UpstreamScript): FixtureAnswer {
+  const base = { id: 'cmpl-fixture', object: 'text_completion', created, model: body['model'] }
+  const usage = usageOf(body, { ...script, usage: { prompt_tokens: 5, completion_tokens: 7, total_tokens: 12 } })
+  const choice = (text: string, reason: string | null) => [{ index: 0, text, logprobs: null, finish_reason: reason }]
+  if (body['stream'] !== true) {
+    return { json: { ...base, choices: choice(script.text ?? defaultText, 'stop'), usage, system_fingerprint: 'fp' } }
+  }
+  const asked = (body['stream_options'] as { include_usage?: boolean } | undefined)?.include_usage === true
+  const events: unknown[] = wordsOf(script.text).map((word) => ({ ...base, choices: choice(word, null) }))
+  events.push({ ...base, choices: choice('', 'stop') })
+  if (asked) events.push({ ...base, choices: [], usage })
+  return {
+    events: events.map((event) => `data: ${JSON.stringify(event)}`),
+    last: 'data: [DONE]',
+    error: (error) => `data: ${JSON.stringify({ error })}`,
+  }
+}
+
+/** As much of the Responses API as relaying needs. */
+function responsesAnswer(body: Readonly<Record<string, unknown>>, script: UpstreamScript): FixtureAnswer {
+  const text = script.text ?? defaultText
+  const part = { type: 'output_text', text, annotations: [], logprobs: [] }
+  const item = { id: 'msg_fixture', type: 'message', status: 'completed', role: 'assistant', content: [part] }
+  const usage = {
+    input_tokens: 5,
+    input_tokens_details: { cached_tokens: 2 },
+    output_tokens: 7,
+    output_tokens_details: { reasoning_tokens: 3 },
+    total_tokens: 12,
+  }
+  const response = {
+    id: 'resp_fixture',
+    object: 'response',
+    created_at: created,
+    status: 'completed',
+    error: null,
+    incomplete_details: null,
+    model: body['model'],
+    output: [item],
+    usage,
+    odd: true,
+  }
+  if (body['stream'] !== true) return { json: response }
+  let number = 0
+  const event = (type: string, fields: object) => {
+    const frame = `event: ${type}\ndata: ${JSON.stringify({ type, sequence_number: number, ...fields })}`
+    number += 1
+    return frame
+  }
+  const place = { item_id: item.id, output_index: 0, content_index: 0 }
+  return {
+    events: [
+      event('response.created', { response: { ...response, status: 'in_progress', output: [], usage: null } }),
+      event('response.in_progress', { response: { ...response, status: 'in_progress', output: [], usage: null } }),
+      event('response.output_item.added', { output_index: 0, item: { ...item, status: 'in_progress', content: [] } }),
+      event('response.content_part.added', { ...place, part: { ...part, text: '' } }),
+      ...wordsOf(script.text).map((delta) => event('response.output_text.delta', { ...place, delta, logprobs: [] })),
+      event('response.output_text.done', { ...place, text, logprobs: [] }),
+      event('response.content_part.done', { ...place, part }),
+      event('response.output_item.done', { output_index: 0, item }),
+    ],
+    last: event('response.completed', { response }),
+    error: (error) => `event: error\ndata: ${JSON.stringify({ type: 'error', ...(error as object) })}`,
+  }
 }
 
 /** What the upstream says of a healthy answer: a token for each word. */

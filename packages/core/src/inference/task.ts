@@ -68,7 +68,7 @@ export interface ReasoningOptions {
 }
 
 /** The words of an API that generates text. */
-export type GenerateDialect = 'openai-chat' | 'anthropic-messages'
+export type GenerateDialect = 'openai-chat' | 'openai-completions' | 'openai-responses' | 'anthropic-messages'
 
 /** A caller's own request in the words of an API. A provider that speaks them sends it on as it is, but for the model's name. */
 export interface NativeRequest {

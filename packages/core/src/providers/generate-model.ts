@@ -64,7 +64,15 @@ export interface GenerateModelOptions {
   readonly id: string
   readonly tokenizer: Tokenizer
   readonly wire: GenerateWire
+  /** Further APIs of the same upstream, for callers who speak them. */
+  readonly others?: readonly GenerateWire[]
   readonly maxEventBytes: number
+}
+
+/** The API that a request goes to: the caller's own, where the upstream speaks it. */
+function wireFor({ wire, others = [] }: GenerateModelOptions, { native }: GenerateInput): GenerateWire {
+  if (native === undefined || native.dialect === wire.dialect) return wire
+  return others.find(({ dialect }) => dialect === native.dialect) ?? wire
 }
 
 /** So much of a stream is held back at most while nothing of it is an answer. */
@@ -72,7 +80,7 @@ const maxHeldBytes = 262_144
 
 /** A model behind an API that generates text. */
 export function generateModel(options: GenerateModelOptions): Model<'generate'> {
-  const { upstream, id, tokenizer, wire } = options
+  const { upstream, id, tokenizer } = options
   const inputUsage = (input: GenerateInput): Usage => ({
     inputTokens: countPrompt(input, tokenizer),
     outputTokens: 0,
@@ -83,7 +91,8 @@ export function generateModel(options: GenerateModelOptions): Model<'generate'> 
     provider: upstream.name,
     id,
     async run(input, call) {
-      const response = await upstream.send(requestOf(options, input, false), call)
+      const wire = wireFor(options, input)
+      const response = await upstream.send(requestOf(options, wire, input, false), call)
       const { bytes, json } = await jsonAnswer(
         upstream,
         response,
@@ -105,7 +114,8 @@ export function generateModel(options: GenerateModelOptions): Model<'generate'> 
 }
 
 function requestOf(
-  { upstream, wire, id }: GenerateModelOptions,
+  { upstream, id }: GenerateModelOptions,
+  wire: GenerateWire,
   input: GenerateInput,
   stream: boolean,
 ): UpstreamRequest {
@@ -120,7 +130,8 @@ function requestOf(
 }
 
 function generateStream(options: GenerateModelOptions, input: GenerateInput, call: Call): ModelStream<'generate'> {
-  const { upstream, tokenizer, wire } = options
+  const { upstream, tokenizer } = options
+  const wire = wireFor(options, input)
   const { dialect } = wire
   const watch = wire.watch(upstream, input)
   /** From when the request is on its way until the upstream turns it down, the prompt is being paid for. */
@@ -136,7 +147,7 @@ function generateStream(options: GenerateModelOptions, input: GenerateInput, cal
   }
 
   async function* parts(): AsyncGenerator<Part<'generate'>> {
-    const request = requestOf(options, input, true)
+    const request = requestOf(options, wire, input, true)
     charged = true
     let response: Awaited<ReturnType<Upstream['send']>>
     try {

@@ -27,12 +27,12 @@ export function openAiChatWire(options: OpenAiChatOptions): GenerateWire {
   }
 }
 
-function asksForUsage(body: Readonly<Record<string, unknown>>): boolean {
+export function asksForUsage(body: Readonly<Record<string, unknown>>): boolean {
   const { include_usage } = (body['stream_options'] ?? {}) as { include_usage?: unknown }
   return include_usage === true
 }
 
-function choicesAskedFor(body: Readonly<Record<string, unknown>>): number {
+export function choicesAskedFor(body: Readonly<Record<string, unknown>>): number {
   const n = body['n']
   return typeof n === 'number' && n > 1 ? n : 1
 }
@@ -71,9 +71,15 @@ const keptCharacters = 262_144
 
 /**
  * @param choices how many answers were asked for
+ * @param written what of a choice was written
  * @param dropUsage is the usage event ours alone, because the caller did not ask for it?
  */
-export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolean): GenerateWatch {
+export function chatWatch(
+  upstream: Upstream,
+  choices: number,
+  dropUsage: boolean,
+  written: (choice: object) => string = ({ delta }: ChunkChoice) => writtenInMessage(delta),
+): GenerateWatch {
   let done = false
   let usage: Usage | undefined
   let reason: FinishReason = 'stop'
@@ -114,7 +120,7 @@ export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolea
     backlog = ''
     for (const { data } of parseEvents(bytes)) {
       const chunk = parseChunk(data)
-      if (chunk !== undefined) write(writtenIn(chunk))
+      if (chunk !== undefined) write(writtenIn(chunk, written))
     }
   }
 
@@ -131,7 +137,7 @@ export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolea
         let wanted = true
         for (const { data, event } of parseEvents(bytes)) {
           const chunk = learn(data, event)
-          if (chunk !== undefined) write(writtenIn(chunk))
+          if (chunk !== undefined) write(writtenIn(chunk, written))
           wanted = chunk !== undefined && !(dropUsage && isUsageEvent(chunk))
         }
         if (wanted) relayed.push(bytes)
@@ -145,7 +151,7 @@ export function chatWatch(upstream: Upstream, choices: number, dropUsage: boolea
       for (const { data, event } of parseEvents(whole)) {
         const chunk = learn(data, event)
         if (chunk === undefined) break
-        write(writtenIn(chunk))
+        write(writtenIn(chunk, written))
         chunks.push(...chunksOf(chunk))
       }
       return chunks
@@ -204,9 +210,9 @@ function toolDeltasOf(choice: ChunkChoice): ToolDelta[] {
   return Array.isArray(calls) ? calls.filter((call) => typeof call === 'object' && call !== null) : []
 }
 
-function writtenIn(chunk: ChunkEvent): string {
+function writtenIn(chunk: ChunkEvent, written: (choice: object) => string): string {
   let text = ''
-  for (const { delta } of choicesOf(chunk)) text += writtenInMessage(delta)
+  for (const choice of choicesOf(chunk)) text += written(choice)
   return text
 }
 

@@ -12,7 +12,9 @@ import { headerCredentials } from './key-credentials.js'
 import { jsonAnswer } from './openai-answer.js'
 import type { MaxTokensField } from './openai-chat-request.js'
 import { openAiChatWire } from './openai-chat-watch.js'
+import { openAiCompletionsWire } from './openai-completions-wire.js'
 import { embedModel } from './openai-embed-model.js'
+import { openAiResponsesWire } from './openai-responses-wire.js'
 
 /** A model of the upstream. */
 export interface CompatibleModel {
@@ -39,6 +41,8 @@ export interface OpenAiCompatibleOptions extends HttpOptions {
   readonly maxTokensField?: MaxTokensField
   /** `false` for an upstream that does not know `stream_options.include_usage`, or tells it unasked. Default true. */
   readonly asksForUsage?: boolean
+  /** Does it have the Responses API too? Callers who speak it are then handed on; else their requests are put into chat completions. Default false. */
+  readonly hasResponses?: boolean
   /** Bytes of one event of a stream. Default 4,194,304 (4 MiB). */
   readonly maxEventBytes?: number
 }
@@ -69,6 +73,7 @@ const optionsSchema = z.strictObject({
   maxTokensField: z.enum(['max_tokens', 'max_completion_tokens']).optional(),
   keyField: z.enum(['authorization', 'api-key']).default('authorization'),
   asksForUsage: z.boolean().default(true),
+  hasResponses: z.boolean().default(false),
   maxEventBytes: z.int().min(1024).optional(),
 })
 
@@ -90,7 +95,7 @@ const listTimeoutMs = 10_000
 export function openAiCompatible(options: OpenAiCompatibleOptions): Provider {
   const checked = checkedOptions('openAiCompatible', optionsSchema, options)
   const { name, tokenizer = byteTokenizer, maxTokensField = 'max_tokens', maxEventBytes = 4_194_304 } = checked
-  const { keyField, asksForUsage } = checked
+  const { keyField, asksForUsage, hasResponses } = checked
   const api = upstream(
     name,
     options,
@@ -102,10 +107,12 @@ export function openAiCompatible(options: OpenAiCompatibleOptions): Provider {
   const known = models === undefined ? undefined : new Map(models.map((model) => [model.id, model]))
   if (known !== undefined && known.size !== models?.length) throw configInvalid(`${name}: a model is listed twice.`)
   const listModels = checked.listModels ?? models === undefined
+  const others = [openAiCompletionsWire(asksForUsage), ...(hasResponses ? [openAiResponsesWire] : [])]
   const chatOptions = {
     upstream: api,
     tokenizer,
     wire: openAiChatWire({ maxTokensField, asksForUsage }),
+    others,
     maxEventBytes,
   }
 

@@ -2,7 +2,10 @@ import type { OpenAiCompatibleOptions } from './openai-compatible.js'
 
 /** What is known of an upstream that speaks OpenAI's API. */
 export type OpenAiPreset = Partial<
-  Pick<OpenAiCompatibleOptions, 'baseUrl' | 'keyField' | 'maxTokensField' | 'asksForUsage' | 'listModels'>
+  Pick<
+    OpenAiCompatibleOptions,
+    'baseUrl' | 'keyField' | 'maxTokensField' | 'asksForUsage' | 'hasResponses' | 'listModels'
+  >
 > & {
   /** The environment variable that its key is customarily in. Absent: it wants none. */
   readonly keyVariable?: string
@@ -18,8 +21,14 @@ export const openAiPresets = {
     baseUrl: 'https://api.openai.com/v1',
     keyVariable: 'OPENAI_API_KEY',
     maxTokensField: 'max_completion_tokens',
+    hasResponses: true,
   },
-  azure: { keyVariable: 'AZURE_OPENAI_API_KEY', keyField: 'api-key', maxTokensField: 'max_completion_tokens' },
+  azure: {
+    keyVariable: 'AZURE_OPENAI_API_KEY',
+    keyField: 'api-key',
+    maxTokensField: 'max_completion_tokens',
+    hasResponses: true,
+  },
   bedrock: { keyVariable: 'AWS_BEARER_TOKEN_BEDROCK' },
   // It tells the usage unasked, and refuses fields that it does not know.
   mistral: { baseUrl: 'https://api.mistral.ai/v1', keyVariable: 'MISTRAL_API_KEY', asksForUsage: false },

@@ -52,6 +52,38 @@ export function usageToOpenAi(
   }
 }
 
+/** OpenAI's `usage` of the Responses API. The details are subsets of the totals. */
+export interface ResponsesUsage {
+  input_tokens: number
+  input_tokens_details: { cached_tokens: number }
+  output_tokens: number
+  output_tokens_details: { reasoning_tokens: number }
+  total_tokens: number
+}
+
+/** The same counts by the names of the Responses API. `undefined` if they are not whole numbers ≥ 0. */
+export function usageFromResponses(usage: Partial<ResponsesUsage> | null | undefined): Usage | undefined {
+  if (usage === null || usage === undefined || usage.input_tokens === undefined) return undefined
+  return usageFromOpenAi({
+    prompt_tokens: usage.input_tokens,
+    ...(usage.output_tokens === undefined ? undefined : { completion_tokens: usage.output_tokens }),
+    prompt_tokens_details: usage.input_tokens_details ?? null,
+    completion_tokens_details: usage.output_tokens_details ?? null,
+  })
+}
+
+/** Our buckets by the names of the Responses API. */
+export function usageToResponses(usage: Usage): ResponsesUsage {
+  const { prompt_tokens, completion_tokens, total_tokens } = usageToOpenAi(usage)
+  return {
+    input_tokens: prompt_tokens,
+    input_tokens_details: { cached_tokens: usage.cacheReadTokens ?? 0 },
+    output_tokens: completion_tokens,
+    output_tokens_details: { reasoning_tokens: usage.reasoningTokens ?? 0 },
+    total_tokens,
+  }
+}
+
 /**
  * All output tokens. Some compatible servers leave them out, or report reasoning beside `completion_tokens` instead of within; the total
  * tells.

@@ -1,0 +1,244 @@
+import { z } from 'zod'
+import type {
+  ContentPart,
+  GenerateInput,
+  Message,
+  ReasoningOptions,
+  ReasoningPart,
+  ResponseFormat,
+  Tool,
+  ToolCall,
+  ToolChoice,
+} from '../inference/task.js'
+import type { ResponsesItem, ResponsesRequest } from '../wire/openai-responses.js'
+import { parseWith } from '../wire/parse.js'
+
+/** A request of the Responses API as a model's input. */
+export function fromResponsesRequest(body: ResponsesRequest, raw: Readonly<Record<string, unknown>>): GenerateInput {
+  return new ResponsesInput(body, raw)
+}
+
+/**
+ * The request is put into our words only if a model looks at them: those whose upstream has the Responses API take `native`, the caller's own body. What cannot be said in our words is refused there,
+ * by `invalid_request`.
+ */
+class ResponsesInput implements GenerateInput {
+  declare readonly maxOutputTokens?: number
+  declare readonly temperature?: number
+  declare readonly topP?: number
+  declare readonly user?: string
+  readonly native: NonNullable<GenerateInput['native']>
+  readonly #body: ResponsesRequest
+  #messages: readonly Message[] | undefined = undefined
+  #settings: Settings | undefined = undefined
+
+  constructor(body: ResponsesRequest, raw: Readonly<Record<string, unknown>>) {
+    if (typeof body.max_output_tokens === 'number') this.maxOutputTokens = body.max_output_tokens
+    if (typeof body.temperature === 'number') this.temperature = body.temperature
+    if (typeof body.top_p === 'number') this.topP = body.top_p
+    if (body.user !== undefined) this.user = body.user
+    this.native = { dialect: 'openai-responses', body: raw }
+    this.#body = body
+  }
+
+  get messages(): readonly Message[] {
+    this.#messages ??= messagesOf(this.#body)
+    return this.#messages
+  }
+
+  get tools(): readonly Tool[] {
+    return this.#bridged().tools
+  }
+
+  get toolChoice(): ToolChoice | undefined {
+    return this.#bridged().toolChoice
+  }
+
+  get parallelToolCalls(): boolean | undefined {
+    return this.#bridged().parallelToolCalls
+  }
+
+  get responseFormat(): ResponseFormat | undefined {
+    return this.#bridged().responseFormat
+  }
+
+  get reasoning(): ReasoningOptions | undefined {
+    return this.#bridged().reasoning
+  }
+
+  #bridged(): Settings {
+    this.#settings ??= settingsOf(this.#body)
+    return this.#settings
+  }
+}
+
+interface Settings {
+  readonly tools: readonly Tool[]
+  readonly toolChoice: ToolChoice | undefined
+  readonly parallelToolCalls: boolean | undefined
+  readonly responseFormat: ResponseFormat | undefined
+  readonly reasoning: ReasoningOptions | undefined
+}
+
+const schemaObject = z.record(z.string(), z.unknown())
+const unstored = 'cannot be had from the model that answers: nothing is stored there. Send the whole conversation'
+
+/** What of a request has to be understood to be said in another API's words. */
+const bridgedRequest = z.object({
+  tools: z
+    .array(
+      z.object({
+        type: z.literal('function', { error: 'the model that answers takes tools of the type function only' }),
+        name: z.string().min(1),
+        description: z.string().nullish(),
+        parameters: schemaObject.nullish(),
+        strict: z.boolean().nullish(),
+      }),
+    )
+    .nullish(),
+  tool_choice: z
+    .union([z.enum(['auto', 'none', 'required']), z.object({ type: z.literal('function'), name: z.string().min(1) })], {
+      error: "must be 'auto', 'none', 'required' or a function for the model that answers",
+    })
+    .nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
+  text: z
+    .object({
+      format: z
+        .union([
+          z.object({ type: z.literal('text') }),
+          z.object({ type: z.literal('json_object') }),
+          z.object({
+            type: z.literal('json_schema'),
+            name: z.string().min(1),
+            schema: schemaObject,
+            strict: z.boolean().nullish(),
+          }),
+        ])
+        .nullish(),
+    })
+    .nullish(),
+  reasoning: z
+    .object({ effort: z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish() })
+    .nullish(),
+  previous_response_id: z.null({ error: unstored }).optional(),
+  conversation: z.null({ error: unstored }).optional(),
+  prompt: z.null({ error: unstored }).optional(),
+  background: z.literal(false, { error: 'must be false for the model that answers' }).nullish(),
+})
+
+function settingsOf(body: ResponsesRequest): Settings {
+  const { tools, tool_choice: choice, parallel_tool_calls, text, reasoning } = parseWith(bridgedRequest, body)
+  const effort = reasoning?.effort ?? undefined
+  return {
+    tools: (tools ?? []).map(({ name, description, parameters, strict }) => ({
+      name,
+      ...(description === undefined || description === null ? undefined : { description }),
+      parameters: parameters ?? { type: 'object', properties: {} },
+      ...(strict === undefined || strict === null ? undefined : { strict }),
+    })),
+    toolChoice:
+      choice === undefined || choice === null ? undefined : typeof choice === 'string' ? choice : { name: choice.name },
+    parallelToolCalls: parallel_tool_calls ?? undefined,
+    responseFormat: formatOf(text?.format ?? undefined),
+    reasoning: effort === undefined ? undefined : { effort: effort === 'xhigh' ? 'max' : effort },
+  }
+}
+
+type Format = NonNullable<NonNullable<z.output<typeof bridgedRequest>['text']>['format']>
+
+function formatOf(format: Format | undefined): ResponseFormat | undefined {
+  if (format === undefined || format.type === 'text') return undefined
+  if (format.type === 'json_object') return { type: 'json' }
+  const { name, schema, strict } = format
+  return {
+    type: 'json-schema',
+    name,
+    schema,
+    ...(strict === undefined || strict === null ? undefined : { strict }),
+  }
+}
+
+/** Items as messages: thoughts, words and calls of one turn of the model's are one. */
+function messagesOf({ input, instructions }: ResponsesRequest): Message[] {
+  const messages: Message[] = []
+  if (typeof instructions === 'string') messages.push({ role: 'system', content: instructions })
+  if (typeof input === 'string') return [...messages, { role: 'user', content: input }]
+  let turn: { content: ContentPart[]; toolCalls: ToolCall[] } | undefined
+  const end = () => {
+    if (turn === undefined) return
+    const { content, toolCalls } = turn
+    messages.push({ role: 'assistant', content, ...(toolCalls.length === 0 ? undefined : { toolCalls }) })
+    turn = undefined
+  }
+  const ofModel = () => {
+    turn ??= { content: [], toolCalls: [] }
+    return turn
+  }
+  input.forEach((item, index) => {
+    const { type = 'message', role } = item
+    if (type === 'function_call') {
+      const { call_id: id, name, arguments: json } = item
+      ofModel().toolCalls.push({ id: String(id), name: String(name), arguments: String(json ?? '{}') })
+    } else if (type === 'reasoning') ofModel().content.push(...thoughtsOf(item))
+    else if (type === 'message' && role === 'assistant') {
+      // Words after calls begin another turn.
+      if ((turn?.toolCalls.length ?? 0) > 0) end()
+      ofModel().content.push(...partsOf(item.content))
+    } else {
+      end()
+      messages.push(otherMessage(item, type, index))
+    }
+  })
+  end()
+  return messages
+}
+
+function otherMessage(item: ResponsesItem, type: string, index: number): Message {
+  const { role, content, call_id: id, output } = item
+  if (type === 'function_call_output') {
+    return {
+      role: 'tool',
+      toolCallId: String(id),
+      content: typeof output === 'string' ? output : partsOf(output),
+    }
+  }
+  if (type === 'message' && (role === 'user' || role === 'system' || role === 'developer')) {
+    return { role, content: typeof content === 'string' ? content : partsOf(content) }
+  }
+  // Counted as nothing, and refused where it would have to be said.
+  return { role: 'user', content: [{ type: 'native', native: { ...item, type: `${type} (input[${index}])` } }] }
+}
+
+function partsOf(content: unknown): ContentPart[] {
+  if (typeof content === 'string') return content === '' ? [] : [{ type: 'text', text: content }]
+  if (!Array.isArray(content)) return []
+  return content.map((part: Record<string, unknown> | null): ContentPart => {
+    const { type, text, refusal, image_url: url, detail } = part ?? {}
+    if ((type === 'input_text' || type === 'output_text') && typeof text === 'string') return { type: 'text', text }
+    if (type === 'refusal' && typeof refusal === 'string') return { type: 'text', text: refusal }
+    if (type === 'input_image' && typeof url === 'string') {
+      return { type: 'image', url, ...(typeof detail === 'string' ? { detail } : undefined) }
+    }
+    return { type: 'native', native: part }
+  })
+}
+
+/** What `reasoningItem` of the answer wrote. */
+function thoughtsOf({ summary, encrypted_content: proof }: ResponsesItem): ReasoningPart[] {
+  const text = (Array.isArray(summary) ? summary : [])
+    .map((part: { text?: unknown } | null) => (typeof part?.text === 'string' ? part.text : ''))
+    .join('')
+  if (typeof proof !== 'string') return text === '' ? [] : [{ type: 'reasoning', text }]
+  if (proof.startsWith(redactedMark))
+    return [{ type: 'reasoning', text: '', redacted: proof.slice(redactedMark.length) }]
+  if (proof.startsWith(signatureMark)) {
+    return [{ type: 'reasoning', text, signature: proof.slice(signatureMark.length) }]
+  }
+  // Of a model of OpenAI's: it proves nothing to another.
+  return text === '' ? [] : [{ type: 'reasoning', text }]
+}
+
+/** What is proven of a thought goes through `encrypted_content` with these before it. */
+export const signatureMark = 'signature:'
+export const redactedMark = 'redacted:'
