@@ -10,6 +10,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { postgresLedger } from '@tollgate/postgres'
 import pg from 'pg'
+import { operatorKey, type ReferenceServer, startServer } from './reference-server.ts'
 
 // Four servers on one Redis and one Postgres, under load, while callers leave, the upstream fails, a server is killed and started again, and Redis is restarted. Afterwards the books must balance.
 
@@ -24,8 +25,6 @@ const { values } = parseArgs({
   },
 })
 const runMs = Number(values.seconds) * 1000
-const serverMain = join(import.meta.dirname, '../../../examples/server/dist/main.js')
-const operatorKey = 'the-key-of-the-soak-0123456789'
 const usdPerMillionTokens = { input: '1', output: '2' }
 /** Used up before the end of a run, so that it is seen to hold. */
 const budgetNanoUsd = Number(values.seconds) * 3_000_000
@@ -67,6 +66,9 @@ async function soak(): Promise<boolean> {
       ]),
     })
   const servers = await Promise.all(['a', 'b', 'c', 'd'].map(start))
+  cleanUps.push(() => {
+    for (const { child } of servers) child.kill('SIGKILL')
+  })
   say(`4 servers, Redis on ${redisPort}, ${values.callers} callers, ${values.seconds} s`)
 
   /** What callers saw of each request. */
@@ -88,7 +90,7 @@ async function soak(): Promise<boolean> {
     }
     let status: number | 'left' = 'left'
     try {
-      const response = await fetch(`${(servers[server] as Server).url}/v1/chat/completions`, {
+      const response = await fetch(`${(servers[server] as ReferenceServer).url}/v1/chat/completions`, {
         method: 'POST',
         headers: { authorization: `Bearer ${operatorKey}`, 'content-type': 'application/json', 'x-request-id': id },
         body: JSON.stringify(body),
@@ -111,7 +113,7 @@ async function soak(): Promise<boolean> {
 
   let killedAt = Number.POSITIVE_INFINITY
   await wait(runMs * 0.3)
-  const victim = servers[1] as Server
+  const victim = servers[1] as ReferenceServer
   killedAt = Date.now()
   victim.child.kill('SIGKILL')
   await once(victim.child, 'exit')
@@ -131,7 +133,7 @@ async function soak(): Promise<boolean> {
   await Promise.all(callers)
   // Settling goes on behind the answers, and what a dead process held ends.
   await wait(6_000)
-  const limit = (await standing((servers[0] as Server).url)).find(({ name }) => name === 'budget')
+  const limit = (await standing((servers[0] as ReferenceServer).url)).find(({ name }) => name === 'budget')
   for (const { child } of servers) child.kill('SIGTERM')
   await Promise.all(servers.map(({ child }) => (child.exitCode === null ? once(child, 'exit') : undefined)))
 
@@ -186,39 +188,6 @@ async function soak(): Promise<boolean> {
   if (counts.answered < 100) wrong.push('rows missing')
   say(wrong.length === 0 ? 'The books balance.' : `The books do not balance: ${wrong.join(', ')}`)
   return wrong.length === 0
-}
-
-interface Server {
-  readonly child: ChildProcess
-  readonly url: string
-}
-
-async function startServer(cwd: string, variables: Readonly<Record<string, string>>): Promise<Server> {
-  const { mkdir } = await import('node:fs/promises')
-  await mkdir(cwd, { recursive: true })
-  const child = spawn(process.execPath, [serverMain], {
-    cwd,
-    env: { PATH: process.env['PATH'], PORT: '0', ...variables },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  cleanUps.push(() => child.kill('SIGKILL'))
-  let said = ''
-  child.stderr?.on('data', (chunk: Buffer) => {
-    said = (said + chunk.toString()).slice(-10_000)
-  })
-  const url = await new Promise<string>((resolve, reject) => {
-    child.once('exit', () => reject(new Error(`A server ended: ${said}`)))
-    child.stdout?.on('data', (chunk: Buffer) => {
-      said += chunk.toString()
-      const found = /listens on (http:\/\/\S+)/.exec(said)?.[1]
-      if (found !== undefined) resolve(found)
-    })
-  })
-  for (;;) {
-    const response = await fetch(`${url}/ready`).catch(() => undefined)
-    if (response?.status === 200) return { child, url }
-    await wait(100)
-  }
 }
 
 async function standing(url: string): Promise<Array<{ name: string; used: string }>> {
