@@ -256,6 +256,11 @@ describe('the server as a process', () => {
       const [known, other] = [await keys.create({ name: 'known' }), await keys.create({ name: 'other' })]
       const status = async (key: string) =>
         (await fetch(`${url}/v1/users/me`, { headers: { authorization: `Bearer ${key}` } })).status
+      // Changes are told in their order: once this one has come back, none of the keys before is still to be forgotten.
+      const last = await keys.create({ name: 'last' })
+      expect(await status(last.secret)).toBe(200)
+      await keys.revoke(last.id)
+      await vi.waitFor(async () => expect(await status(last.secret)).toBe(401), 10_000)
       expect(await status(known.secret)).toBe(200)
       database.cut()
       await vi.waitFor(async () => expect(await ready()).toBe(503), 10_000)
@@ -264,7 +269,7 @@ describe('the server as a process', () => {
       database.join()
       await vi.waitFor(async () => expect(await ready()).toBe(200), 20_000)
       await vi.waitFor(async () => expect(await status(other.secret)).toBe(200), 10_000)
-      expect((await keys.list()).data.map(({ name }) => name)).toEqual(['other', 'known'])
+      expect((await keys.list()).data.map(({ name }) => name)).toEqual(['last', 'other', 'known'])
       // Told again, by a connection of after the cut.
       await keys.revoke(known.id)
       await vi.waitFor(async () => expect(await status(known.secret)).toBe(401), 10_000)
