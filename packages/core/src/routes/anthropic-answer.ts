@@ -1,7 +1,8 @@
 import { TollgateError } from '../errors.js'
-import type { FinishReason, GenerateOutput, Part, ReasoningPart, Result, ToolCall } from '../inference/task.js'
+import type { FinishReason, GenerateOutput, ReasoningPart, Result, ToolCall } from '../inference/task.js'
 import type { ContentBlock, MessageResponse, StopReason } from '../wire/anthropic-messages.js'
 import { usageToAnthropic } from '../wire/anthropic-usage.js'
+import type { EncodePart, TypedPart } from './send-stream.js'
 
 const stopReasons = {
   stop: 'end_turn',
@@ -66,7 +67,6 @@ function toolUse({ id, name, arguments: json }: ToolCall, reason: FinishReason):
   return { type: 'tool_use', id, name, input }
 }
 
-type TypedPart = Exclude<Part<'generate'>, { type: 'native' }>
 type TextPart = Extract<TypedPart, { type: 'text' | 'reasoning' }>
 type CallPart = Extract<TypedPart, { type: 'tool-call' }>
 
@@ -76,7 +76,7 @@ type CallPart = Extract<TypedPart, { type: 'tool-call' }>
  *
  * @throws TollgateError `upstream_invalid` if a call goes on that was whole
  */
-export function messageEvents(requestId: string, model: string): (part: TypedPart) => string {
+export function messageEvents(requestId: string, model: string): EncodePart {
   let begun = false
   let index = -1
   let open: 'text' | 'thinking' | 'tool_use' | undefined

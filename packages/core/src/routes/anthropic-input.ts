@@ -1,16 +1,8 @@
 import { z } from 'zod'
-import type {
-  ContentPart,
-  GenerateInput,
-  Message,
-  ReasoningOptions,
-  ResponseFormat,
-  Tool,
-  ToolCall,
-  ToolChoice,
-} from '../inference/task.js'
+import type { ContentPart, GenerateInput, Message, ReasoningOptions, ToolCall } from '../inference/task.js'
 import type { ContentBlock, CountTokensRequest, MessagesRequest, MessageTurn } from '../wire/anthropic-messages.js'
 import { parseWith } from '../wire/parse.js'
+import { BridgedInput, type BridgedSettings, effort, schemaObject, toReasoning, toTool } from './bridged-input.js'
 
 /** A request for a message as a model's input. */
 export function fromMessagesRequest(
@@ -21,27 +13,13 @@ export function fromMessagesRequest(
   return new MessagesInput(body, raw, headers)
 }
 
-/**
- * The request is put into our words only if a model looks at them: those that speak Anthropic's API take `native`, the caller's own body. What cannot be said in our words is refused there, by
- * `invalid_request`.
- */
-class MessagesInput implements GenerateInput {
-  declare readonly maxOutputTokens?: number
-  declare readonly temperature?: number
-  declare readonly topP?: number
-  declare readonly topK?: number
-  declare readonly stop?: readonly string[]
-  declare readonly user?: string
-  readonly native: NonNullable<GenerateInput['native']>
-  readonly #body: MessagesRequest | CountTokensRequest
-  #messages: readonly Message[] | undefined = undefined
-  #settings: Settings | undefined = undefined
-
+class MessagesInput extends BridgedInput<CountTokensRequest> {
   constructor(
     body: MessagesRequest | CountTokensRequest,
     raw: Readonly<Record<string, unknown>>,
     headers: Readonly<Record<string, string>>,
   ) {
+    super(body, { dialect: 'anthropic-messages', body: raw, headers })
     const { max_tokens, temperature, top_p, top_k, stop_sequences, metadata } = body as Partial<MessagesRequest>
     if (max_tokens !== undefined) this.maxOutputTokens = max_tokens
     if (temperature !== undefined) this.temperature = temperature
@@ -49,50 +27,16 @@ class MessagesInput implements GenerateInput {
     if (top_k !== undefined) this.topK = top_k
     if (stop_sequences !== undefined && stop_sequences.length > 0) this.stop = stop_sequences
     if (typeof metadata?.user_id === 'string') this.user = metadata.user_id
-    this.native = { dialect: 'anthropic-messages', body: raw, headers }
-    this.#body = body
   }
 
-  get messages(): readonly Message[] {
-    this.#messages ??= messagesOf(this.#body)
-    return this.#messages
+  protected messagesOf(body: CountTokensRequest) {
+    return messagesOf(body)
   }
 
-  get tools(): readonly Tool[] {
-    return this.#bridged().tools
-  }
-
-  get toolChoice(): ToolChoice | undefined {
-    return this.#bridged().toolChoice
-  }
-
-  get parallelToolCalls(): boolean | undefined {
-    return this.#bridged().parallelToolCalls
-  }
-
-  get responseFormat(): ResponseFormat | undefined {
-    return this.#bridged().responseFormat
-  }
-
-  get reasoning(): ReasoningOptions | undefined {
-    return this.#bridged().reasoning
-  }
-
-  #bridged(): Settings {
-    this.#settings ??= settingsOf(this.#body)
-    return this.#settings
+  protected settingsOf(body: CountTokensRequest) {
+    return settingsOf(body)
   }
 }
-
-interface Settings {
-  readonly tools: readonly Tool[]
-  readonly toolChoice: ToolChoice | undefined
-  readonly parallelToolCalls: boolean | undefined
-  readonly responseFormat: ResponseFormat | undefined
-  readonly reasoning: ReasoningOptions | undefined
-}
-
-const schemaObject = z.record(z.string(), z.unknown())
 
 /** What of a request has to be understood to be said in another API's words. */
 const bridgedRequest = z.object({
@@ -119,22 +63,17 @@ const bridgedRequest = z.object({
   output_config: z
     .object({
       format: z.object({ type: z.literal('json_schema'), schema: schemaObject }).nullish(),
-      effort: z.enum(['low', 'medium', 'high', 'xhigh', 'max']).nullish(),
+      effort: effort.exclude(['none', 'minimal']).nullish(),
     })
     .nullish(),
   thinking: z.object({ type: z.string(), budget_tokens: z.int().min(0).optional() }).nullish(),
 })
 
-function settingsOf(body: CountTokensRequest): Settings {
+function settingsOf(body: CountTokensRequest): BridgedSettings {
   const { tools, tool_choice: choice, output_config: output, thinking } = parseWith(bridgedRequest, body)
   const format = output?.format ?? undefined
   return {
-    tools: (tools ?? []).map(({ name, description, input_schema: parameters, strict }) => ({
-      name,
-      ...(description === undefined ? undefined : { description }),
-      parameters,
-      ...(strict === undefined ? undefined : { strict }),
-    })),
+    tools: (tools ?? []).map(({ input_schema: parameters, ...tool }) => toTool({ ...tool, parameters })),
     toolChoice: choiceOf(choice ?? undefined),
     parallelToolCalls: choice?.disable_parallel_tool_use === true ? false : undefined,
     responseFormat:
@@ -151,13 +90,12 @@ function choiceOf(choice: { type: 'auto' | 'any' | 'tool' | 'none'; name?: strin
 
 function reasoningOf(
   thinking: { type: string; budget_tokens?: number | undefined } | undefined,
-  effort: 'low' | 'medium' | 'high' | 'xhigh' | 'max' | undefined,
+  asked: z.output<typeof effort> | undefined,
 ): ReasoningOptions | undefined {
   if (thinking?.type === 'enabled' && thinking.budget_tokens !== undefined) return { maxTokens: thinking.budget_tokens }
   // A model that is not told to think in this API does not; that it may at all is another's default.
   if (thinking?.type === 'disabled') return { effort: 'none' }
-  if (effort !== undefined) return { effort: effort === 'xhigh' ? 'max' : effort }
-  return thinking?.type === 'adaptive' ? { effort: 'medium' } : undefined
+  return toReasoning(asked ?? (thinking?.type === 'adaptive' ? 'medium' : undefined))
 }
 
 function messagesOf({ system, messages }: CountTokensRequest): Message[] {

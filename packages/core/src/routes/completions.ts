@@ -1,35 +1,12 @@
-import { z } from 'zod'
-import { TollgateError } from '../errors.js'
-import { allowedMethods } from '../http/allowed-methods.js'
-import { type BodyOptions, jsonBody } from '../http/body.js'
-import { endpoint, type Handler } from '../http/handler.js'
-import { sendBytes, sendJson } from '../http/respond.js'
-import type { InferenceService } from '../inference/service.js'
-import type { FinishReason, GenerateInput, Message, Part } from '../inference/task.js'
-import { checkedOptions } from '../options.js'
+import type { Handler } from '../http/handler.js'
+import type { FinishReason, GenerateInput, Message, Result } from '../inference/task.js'
 import { type CompletionRequest, type CompletionResponse, completionRequest } from '../wire/openai-completions.js'
 import { usageToOpenAi } from '../wire/openai-usage.js'
-import { parseWith } from '../wire/parse.js'
-import { bodyOptionsSchema, invoke, invokeStream, type OnDisconnect, serviceSchema } from './invoke.js'
-import { sendStream } from './send-stream.js'
+import { invalidRequest } from '../wire/parse.js'
+import { type GenerateRouteOptions, type GenerateSurface, generateRoute } from './generate-route.js'
+import type { EncodePart } from './send-stream.js'
 
-export interface CompletionsOptions {
-  readonly service: InferenceService
-  readonly body?: BodyOptions
-  /** A comment is sent after this much silence in a stream, in milliseconds; 0: never. Default 15,000. */
-  readonly heartbeatMs?: number
-  /** What becomes of a call whose caller leaves. Default `abort`. */
-  readonly onDisconnect?: OnDisconnect
-}
-
-const onlyPost = allowedMethods('POST')
-
-const schema = z.strictObject({
-  service: serviceSchema,
-  body: bodyOptionsSchema.optional(),
-  heartbeatMs: z.int().min(0).optional(),
-  onDisconnect: z.enum(['abort', 'drain']).default('abort'),
-})
+export type CompletionsOptions = GenerateRouteOptions
 
 /**
  * `POST /v1/completions`, OpenAI's older API for text. A model whose upstream speaks it gets the caller's body and answers with its own bytes; for others one prompt is put as a user's message.
@@ -40,48 +17,7 @@ const schema = z.strictObject({
  * @example app.post('/v1/completions', completions({ service }))
  */
 export function completions(options: CompletionsOptions): Handler {
-  const { heartbeatMs, onDisconnect } = checkedOptions('completions', schema, options)
-  const { service, body: bodyOptions } = options
-  return endpoint('completions', async (context, req, res) => {
-    context.route ??= '/v1/completions'
-    context.dialect ??= 'openai'
-    onlyPost(req)
-    const raw = await jsonBody(req, bodyOptions)
-    const body = parseWith(completionRequest, raw)
-    const input = new CompletionInput(body, raw as Readonly<Record<string, unknown>>)
-    if (body.stream === true) {
-      await invokeStream(
-        context,
-        req,
-        res,
-        service,
-        'generate',
-        body.model,
-        input,
-        (answered) =>
-          sendStream(res, answered, {
-            encode: textEvents(context.id, answered.target.model, body.stream_options?.include_usage === true),
-            end: 'data: [DONE]\n\n',
-            heartbeatMs,
-            onDisconnect,
-          }),
-        onDisconnect,
-      )
-      return
-    }
-    const { result, target } = await invoke(context, req, res, service, 'generate', body.model, input, onDisconnect)
-    const { native, text, finishReason } = result.output
-    if (native?.dialect === 'openai-completions') {
-      sendBytes(res, 200, native.bytes, 'application/json; charset=utf-8')
-      return
-    }
-    const answer: CompletionResponse = {
-      ...head(context.id, target.model),
-      choices: [{ index: 0, text, logprobs: null, finish_reason: finishReasons[finishReason] }],
-      usage: usageToOpenAi(result.usage),
-    }
-    sendJson(res, 200, answer)
-  })
+  return generateRoute(surface, options)
 }
 
 /** The prompt as a message, if a model looks at it: those that speak this API take `native`. */
@@ -130,9 +66,7 @@ function promptsOf({ prompt }: CompletionRequest): string[] {
   return prompt.flatMap((each) => (typeof each === 'string' ? [each] : []))
 }
 
-function unsaid(path: string, message: string): TollgateError {
-  return new TollgateError('invalid_request', `${path} ${message}.`, { errors: [{ path, message }] })
-}
+const unsaid = (path: string, message: string) => invalidRequest([{ path, message }])
 
 const finishReasons = {
   stop: 'stop',
@@ -145,11 +79,17 @@ function head(requestId: string, model: string): Pick<CompletionResponse, 'id' |
   return { id: `cmpl-${requestId}`, object: 'text_completion', created: Math.floor(Date.now() / 1000), model }
 }
 
-function textEvents(
-  requestId: string,
-  model: string,
-  includeUsage: boolean,
-): (part: Exclude<Part<'generate'>, { type: 'native' }>) => string {
+function answer(requestId: string, model: string, { output, usage }: Result<'generate'>): CompletionResponse {
+  const { text, finishReason } = output
+  return {
+    ...head(requestId, model),
+    choices: [{ index: 0, text, logprobs: null, finish_reason: finishReasons[finishReason] }],
+    usage: usageToOpenAi(usage),
+  }
+}
+
+function textEvents(requestId: string, model: string, { stream_options }: CompletionRequest): EncodePart {
+  const includeUsage = stream_options?.include_usage === true
   const begin = head(requestId, model)
   const event = (choices: CompletionResponse['choices'], usage: CompletionResponse['usage'] = null) =>
     `data: ${JSON.stringify({ ...begin, choices, ...(includeUsage ? { usage } : undefined) })}\n\n`
@@ -161,4 +101,16 @@ function textEvents(
     const last = event(choice('', finishReasons[part.finishReason]))
     return includeUsage ? last + event([], usageToOpenAi(part.usage)) : last
   }
+}
+
+const surface: GenerateSurface<CompletionRequest> = {
+  name: 'completions',
+  route: '/v1/completions',
+  dialect: 'openai',
+  native: 'openai-completions',
+  request: completionRequest,
+  input: (body, raw) => new CompletionInput(body, raw),
+  answer,
+  events: textEvents,
+  end: 'data: [DONE]\n\n',
 }

@@ -2,40 +2,42 @@ import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
 import { TollgateError } from '../errors.js'
 import { allowedMethods } from '../http/allowed-methods.js'
-import { type BodyOptions, jsonBody } from '../http/body.js'
+import { jsonBody } from '../http/body.js'
 import { endpoint, type Handler } from '../http/handler.js'
-import { sendBytes, sendJson } from '../http/respond.js'
+import { sendJson } from '../http/respond.js'
 import { targetOf } from '../inference/call.js'
-import type { InferenceService } from '../inference/service.js'
 import { mayUseModel } from '../model-lists.js'
 import { checkedOptions } from '../options.js'
 import { promptTokens } from '../usage.js'
-import { countTokensRequest, messagesRequest, type TokensCount } from '../wire/anthropic-messages.js'
+import {
+  countTokensRequest,
+  type MessagesRequest,
+  messagesRequest,
+  type TokensCount,
+} from '../wire/anthropic-messages.js'
 import { parseWith } from '../wire/parse.js'
 import { messageEvents, messageResponse } from './anthropic-answer.js'
 import { fromMessagesRequest } from './anthropic-input.js'
-import { bodyOptionsSchema, invoke, invokeStream, type OnDisconnect, serviceSchema } from './invoke.js'
-import { sendStream } from './send-stream.js'
+import { type GenerateRouteOptions, type GenerateSurface, generateRoute } from './generate-route.js'
+import { bodyOptionsSchema, serviceSchema } from './invoke.js'
 
-export interface MessagesOptions {
-  readonly service: InferenceService
-  readonly body?: BodyOptions
-  /** A `ping` event is sent after this much silence in a stream, in milliseconds; 0: never. Default 15,000. */
-  readonly heartbeatMs?: number
-  /** What becomes of a call whose caller leaves. Default `abort`: it is stopped, and what it used is estimated. `drain`: it comes to its end, and is billed by what the provider says. */
-  readonly onDisconnect?: OnDisconnect
+export type MessagesOptions = GenerateRouteOptions
+
+/** Anthropic's clients read the request's id from here. */
+const requestIdHeader = 'request-id'
+
+const surface: GenerateSurface<MessagesRequest> = {
+  name: 'messages',
+  route: '/v1/messages',
+  dialect: 'anthropic',
+  native: 'anthropic-messages',
+  request: messagesRequest,
+  input: (body, raw, req) => fromMessagesRequest(body, raw, headersOf(req)),
+  answer: messageResponse,
+  events: messageEvents,
+  heartbeat: 'event: ping\ndata: {"type":"ping"}\n\n',
+  requestIdHeader,
 }
-
-const onlyPost = allowedMethods('POST')
-
-const schema = z.strictObject({
-  service: serviceSchema,
-  body: bodyOptionsSchema.optional(),
-  heartbeatMs: z.int().min(0).optional(),
-  onDisconnect: z.enum(['abort', 'drain']).default('abort'),
-})
-
-const ping = 'event: ping\ndata: {"type":"ping"}\n\n'
 
 /**
  * `POST /v1/messages`, Anthropic's own shapes, streaming included. A model whose provider speaks the same API is sent the caller's body, with `anthropic-beta` and `anthropic-version`, and answers
@@ -47,43 +49,10 @@ const ping = 'event: ping\ndata: {"type":"ping"}\n\n'
  * @example app.post('/v1/messages', dialect('anthropic'), auth({ directory }), messages({ service }))
  */
 export function messages(options: MessagesOptions): Handler {
-  const { heartbeatMs, onDisconnect } = checkedOptions('messages', schema, options)
-  const { service, body: bodyOptions } = options
-  return endpoint('messages', async (context, req, res) => {
-    context.route ??= '/v1/messages'
-    context.dialect ??= 'anthropic'
-    onlyPost(req)
-    // Anthropic's clients read it from here.
-    res.setHeader('request-id', context.id)
-    const raw = await jsonBody(req, bodyOptions)
-    const body = parseWith(messagesRequest, raw)
-    const input = fromMessagesRequest(body, raw as Readonly<Record<string, unknown>>, headersOf(req))
-    if (body.stream === true) {
-      await invokeStream(
-        context,
-        req,
-        res,
-        service,
-        'generate',
-        body.model,
-        input,
-        (answered) =>
-          sendStream(res, answered, {
-            encode: messageEvents(context.id, answered.target.model),
-            heartbeat: ping,
-            heartbeatMs,
-            onDisconnect,
-          }),
-        onDisconnect,
-      )
-      return
-    }
-    const { result, target } = await invoke(context, req, res, service, 'generate', body.model, input, onDisconnect)
-    const { native } = result.output
-    if (native?.dialect === 'anthropic-messages') sendBytes(res, 200, native.bytes, 'application/json; charset=utf-8')
-    else sendJson(res, 200, messageResponse(context.id, target.model, result))
-  })
+  return generateRoute(surface, options)
 }
+
+const onlyPost = allowedMethods('POST')
 
 const countSchema = z.strictObject({ service: serviceSchema, body: bodyOptionsSchema.optional() })
 
@@ -102,7 +71,7 @@ export function countTokens(options: Pick<MessagesOptions, 'service' | 'body'>):
     context.route ??= '/v1/messages/count_tokens'
     context.dialect ??= 'anthropic'
     onlyPost(req)
-    res.setHeader('request-id', context.id)
+    res.setHeader(requestIdHeader, context.id)
     const raw = await jsonBody(req, bodyOptions)
     const body = parseWith(countTokensRequest, raw)
     const model = await service.resolve('generate', body.model)

@@ -1,7 +1,8 @@
-import type { FinishReason, Part, ReasoningPart, Result } from '../inference/task.js'
+import type { FinishReason, ReasoningPart, Result } from '../inference/task.js'
 import { reasoningFields } from '../providers/openai-chat.js'
 import type { ChatChunk, ChatFinishReason, ChatResponse } from '../wire/openai-chat.js'
 import { usageToOpenAi } from '../wire/openai-usage.js'
+import type { EncodePart } from './send-stream.js'
 
 const finishReasons = {
   stop: 'stop',
@@ -44,14 +45,13 @@ export function chatResponse(requestId: string, model: string, { output, usage }
   }
 }
 
-type TypedPart = Exclude<Part<'generate'>, { type: 'native' }>
 type Delta = ChatChunk['choices'][number]['delta']
 
 /**
  * Parts of an answer as OpenAI's events. With `includeUsage` every event carries `usage: null` but the last, which has no choices and the
  * counts; without it none has the key.
  */
-export function chatChunks(requestId: string, model: string, includeUsage: boolean): (part: TypedPart) => string {
+export function chatChunks(requestId: string, model: string, includeUsage: boolean): EncodePart {
   const id = `chatcmpl-${requestId}`
   const created = Math.floor(Date.now() / 1000)
   let begun = false

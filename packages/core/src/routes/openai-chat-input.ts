@@ -1,40 +1,29 @@
 import { z } from 'zod'
-import type {
-  ContentPart,
-  GenerateInput,
-  Message,
-  ReasoningOptions,
-  ResponseFormat,
-  Tool,
-  ToolCall,
-  ToolChoice,
-} from '../inference/task.js'
+import type { ContentPart, GenerateInput, Message, ToolCall } from '../inference/task.js'
 import { reasoningOf } from '../providers/openai-chat.js'
 import type { ChatContentPart, ChatMessage, ChatRequest, ChatToolCall, OtherToolCall } from '../wire/openai-chat.js'
 import { parseWith } from '../wire/parse.js'
+import {
+  BridgedInput,
+  type BridgedSettings,
+  effort,
+  functionFields,
+  functionType,
+  schemaObject,
+  toFormat,
+  toolChoiceError,
+  toReasoning,
+  toTool,
+} from './bridged-input.js'
 
 /** A chat request as a model's input. */
 export function toGenerateInput(body: ChatRequest, raw: Readonly<Record<string, unknown>>): GenerateInput {
   return new ChatInput(body, raw)
 }
 
-/**
- * The request is put into our words only if a model looks at them: those that speak OpenAI's API take `native`, the caller's own body. What cannot be said in our words is refused there,
- * by `invalid_request`. A class, so that the getters are shared: one in an object literal makes a hidden class for every request.
- */
-class ChatInput implements GenerateInput {
-  declare readonly maxOutputTokens?: number
-  declare readonly temperature?: number
-  declare readonly topP?: number
-  declare readonly stop?: readonly string[]
-  declare readonly seed?: number
-  declare readonly user?: string
-  readonly native: NonNullable<GenerateInput['native']>
-  readonly #body: ChatRequest
-  #messages: readonly Message[] | undefined = undefined
-  #settings: Settings | undefined = undefined
-
+class ChatInput extends BridgedInput<ChatRequest> {
   constructor(body: ChatRequest, raw: Readonly<Record<string, unknown>>) {
+    super(body, { dialect: 'openai-chat', body: raw })
     const maxOutputTokens = body.max_completion_tokens ?? body.max_tokens
     if (typeof maxOutputTokens === 'number') this.maxOutputTokens = maxOutputTokens
     if (typeof body.temperature === 'number') this.temperature = body.temperature
@@ -43,74 +32,27 @@ class ChatInput implements GenerateInput {
     else if (Array.isArray(body.stop)) this.stop = body.stop
     if (typeof body.seed === 'number') this.seed = body.seed
     if (body.user !== undefined) this.user = body.user
-    this.native = { dialect: 'openai-chat', body: raw }
-    this.#body = body
   }
 
-  get messages(): readonly Message[] {
-    this.#messages ??= this.#body.messages.map(toMessage)
-    return this.#messages
+  protected messagesOf({ messages }: ChatRequest) {
+    return messages.map(toMessage)
   }
 
-  get tools(): readonly Tool[] {
-    return this.#bridged().tools
-  }
-
-  get toolChoice(): ToolChoice | undefined {
-    return this.#bridged().toolChoice
-  }
-
-  get parallelToolCalls(): boolean | undefined {
-    return this.#bridged().parallelToolCalls
-  }
-
-  get responseFormat(): ResponseFormat | undefined {
-    return this.#bridged().responseFormat
-  }
-
-  get reasoning(): ReasoningOptions | undefined {
-    return this.#bridged().reasoning
-  }
-
-  #bridged(): Settings {
-    this.#settings ??= settingsOf(this.#body)
-    return this.#settings
+  protected settingsOf(body: ChatRequest) {
+    return settingsOf(body)
   }
 }
-
-interface Settings {
-  readonly tools: readonly Tool[]
-  readonly toolChoice: ToolChoice | undefined
-  readonly parallelToolCalls: boolean | undefined
-  readonly responseFormat: ResponseFormat | undefined
-  readonly reasoning: ReasoningOptions | undefined
-}
-
-const schemaObject = z.record(z.string(), z.unknown())
-const noOtherTools = 'the model that answers takes tools of the type function only'
 
 /** What of a request has to be understood to be said in another API's words. */
 const bridgedRequest = z.object({
-  tools: z
-    .array(
-      z.object({
-        type: z.literal('function', { error: noOtherTools }),
-        function: z.object({
-          name: z.string().min(1),
-          description: z.string().nullish(),
-          parameters: schemaObject.nullish(),
-          strict: z.boolean().nullish(),
-        }),
-      }),
-    )
-    .nullish(),
+  tools: z.array(z.object({ type: functionType, function: z.object(functionFields) })).nullish(),
   tool_choice: z
     .union(
       [
         z.enum(['auto', 'none', 'required']),
         z.object({ type: z.literal('function'), function: z.object({ name: z.string().min(1) }) }),
       ],
-      { error: "must be 'auto', 'none', 'required' or a function for the model that answers" },
+      { error: toolChoiceError },
     )
     .nullish(),
   parallel_tool_calls: z.boolean().nullish(),
@@ -128,49 +70,24 @@ const bridgedRequest = z.object({
       }),
     ])
     .nullish(),
-  reasoning_effort: z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish(),
+  reasoning_effort: effort.nullish(),
   n: z.literal(1, { error: 'must be 1 for the model that answers' }).nullish(),
 })
 
-function settingsOf(body: ChatRequest): Settings {
+function settingsOf(body: ChatRequest): BridgedSettings {
   const {
     tools,
-    tool_choice,
+    tool_choice: choice,
     parallel_tool_calls,
     response_format: format,
     reasoning_effort,
   } = parseWith(bridgedRequest, body)
   return {
-    tools: (tools ?? []).map(({ function: { name, description, parameters, strict } }) => ({
-      name,
-      ...(description === undefined || description === null ? undefined : { description }),
-      parameters: parameters ?? { type: 'object', properties: {} },
-      ...(strict === undefined || strict === null ? undefined : { strict }),
-    })),
-    toolChoice:
-      tool_choice === undefined || tool_choice === null
-        ? undefined
-        : typeof tool_choice === 'string'
-          ? tool_choice
-          : { name: tool_choice.function.name },
+    tools: (tools ?? []).map((tool) => toTool(tool.function)),
+    toolChoice: typeof choice === 'object' && choice !== null ? { name: choice.function.name } : (choice ?? undefined),
     parallelToolCalls: parallel_tool_calls ?? undefined,
-    responseFormat: formatOf(format ?? undefined),
-    reasoning:
-      reasoning_effort === undefined || reasoning_effort === null
-        ? undefined
-        : { effort: reasoning_effort === 'xhigh' ? 'max' : reasoning_effort },
-  }
-}
-
-function formatOf(format: z.output<typeof bridgedRequest>['response_format'] | undefined): ResponseFormat | undefined {
-  if (format === undefined || format === null || format.type === 'text') return undefined
-  if (format.type === 'json_object') return { type: 'json' }
-  const { name, schema, strict } = format.json_schema
-  return {
-    type: 'json-schema',
-    name,
-    schema: schema ?? { type: 'object' },
-    ...(strict === undefined || strict === null ? undefined : { strict }),
+    responseFormat: toFormat(format?.type === 'json_schema' ? { ...format.json_schema, type: format.type } : format),
+    reasoning: toReasoning(reasoning_effort),
   }
 }
 

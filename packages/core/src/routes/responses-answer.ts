@@ -1,8 +1,9 @@
-import type { FinishReason, GenerateOutput, Part, ReasoningPart, Result, ToolCall } from '../inference/task.js'
+import type { FinishReason, GenerateOutput, ReasoningPart, Result, ToolCall } from '../inference/task.js'
 import type { Usage } from '../usage.js'
 import type { ResponsesAnswer, ResponsesItem, ResponsesRequest } from '../wire/openai-responses.js'
 import { usageToResponses } from '../wire/openai-usage.js'
 import { redactedMark, signatureMark } from './responses-input.js'
+import type { EncodePart, TypedPart } from './send-stream.js'
 
 /** What every answer says of its request. */
 function headOf(
@@ -66,8 +67,8 @@ function callItem(id: string, { id: callId, name, arguments: json }: ToolCall, s
 export function responsesAnswer(
   requestId: string,
   model: string,
-  request: ResponsesRequest,
   { output, usage }: Result<'generate'>,
+  request: ResponsesRequest,
 ): ResponsesAnswer {
   return {
     ...headOf(requestId, model, request),
@@ -85,8 +86,6 @@ function itemsOf(requestId: string, { reasoning = [], text, toolCalls }: Generat
   ]
 }
 
-type TypedPart = Exclude<Part<'generate'>, { type: 'native' }>
-
 /** An item that is being written. */
 type Open =
   | { readonly kind: 'message' | 'reasoning'; readonly id: string; readonly at: number; text: string }
@@ -101,11 +100,7 @@ type Open =
  * Parts of an answer as events of the Responses API, numbered from 0: `response.created`, `response.in_progress`, each item added, filled by deltas and done, and `response.completed` (or `incomplete`)
  * with the whole of it.
  */
-export function responsesEvents(
-  requestId: string,
-  model: string,
-  request: ResponsesRequest,
-): (part: TypedPart) => string {
+export function responsesEvents(requestId: string, model: string, request: ResponsesRequest): EncodePart {
   const head = headOf(requestId, model, request)
   let sequence = 0
   const items: ResponsesItem[] = []

@@ -1,104 +1,51 @@
 import { z } from 'zod'
-import type {
-  ContentPart,
-  GenerateInput,
-  Message,
-  ReasoningOptions,
-  ReasoningPart,
-  ResponseFormat,
-  Tool,
-  ToolCall,
-  ToolChoice,
-} from '../inference/task.js'
+import type { ContentPart, GenerateInput, Message, ReasoningPart, ToolCall } from '../inference/task.js'
 import type { ResponsesItem, ResponsesRequest } from '../wire/openai-responses.js'
 import { parseWith } from '../wire/parse.js'
+import {
+  BridgedInput,
+  type BridgedSettings,
+  effort,
+  functionFields,
+  functionType,
+  schemaObject,
+  toFormat,
+  toolChoiceError,
+  toReasoning,
+  toTool,
+} from './bridged-input.js'
 
 /** A request of the Responses API as a model's input. */
 export function fromResponsesRequest(body: ResponsesRequest, raw: Readonly<Record<string, unknown>>): GenerateInput {
   return new ResponsesInput(body, raw)
 }
 
-/**
- * The request is put into our words only if a model looks at them: those whose upstream has the Responses API take `native`, the caller's own body. What cannot be said in our words is refused there,
- * by `invalid_request`.
- */
-class ResponsesInput implements GenerateInput {
-  declare readonly maxOutputTokens?: number
-  declare readonly temperature?: number
-  declare readonly topP?: number
-  declare readonly user?: string
-  readonly native: NonNullable<GenerateInput['native']>
-  readonly #body: ResponsesRequest
-  #messages: readonly Message[] | undefined = undefined
-  #settings: Settings | undefined = undefined
-
+class ResponsesInput extends BridgedInput<ResponsesRequest> {
   constructor(body: ResponsesRequest, raw: Readonly<Record<string, unknown>>) {
+    super(body, { dialect: 'openai-responses', body: raw })
     if (typeof body.max_output_tokens === 'number') this.maxOutputTokens = body.max_output_tokens
     if (typeof body.temperature === 'number') this.temperature = body.temperature
     if (typeof body.top_p === 'number') this.topP = body.top_p
     if (body.user !== undefined) this.user = body.user
-    this.native = { dialect: 'openai-responses', body: raw }
-    this.#body = body
   }
 
-  get messages(): readonly Message[] {
-    this.#messages ??= messagesOf(this.#body)
-    return this.#messages
+  protected messagesOf(body: ResponsesRequest) {
+    return messagesOf(body)
   }
 
-  get tools(): readonly Tool[] {
-    return this.#bridged().tools
-  }
-
-  get toolChoice(): ToolChoice | undefined {
-    return this.#bridged().toolChoice
-  }
-
-  get parallelToolCalls(): boolean | undefined {
-    return this.#bridged().parallelToolCalls
-  }
-
-  get responseFormat(): ResponseFormat | undefined {
-    return this.#bridged().responseFormat
-  }
-
-  get reasoning(): ReasoningOptions | undefined {
-    return this.#bridged().reasoning
-  }
-
-  #bridged(): Settings {
-    this.#settings ??= settingsOf(this.#body)
-    return this.#settings
+  protected settingsOf(body: ResponsesRequest) {
+    return settingsOf(body)
   }
 }
 
-interface Settings {
-  readonly tools: readonly Tool[]
-  readonly toolChoice: ToolChoice | undefined
-  readonly parallelToolCalls: boolean | undefined
-  readonly responseFormat: ResponseFormat | undefined
-  readonly reasoning: ReasoningOptions | undefined
-}
-
-const schemaObject = z.record(z.string(), z.unknown())
 const unstored = 'cannot be had from the model that answers: nothing is stored there. Send the whole conversation'
 
 /** What of a request has to be understood to be said in another API's words. */
 const bridgedRequest = z.object({
-  tools: z
-    .array(
-      z.object({
-        type: z.literal('function', { error: 'the model that answers takes tools of the type function only' }),
-        name: z.string().min(1),
-        description: z.string().nullish(),
-        parameters: schemaObject.nullish(),
-        strict: z.boolean().nullish(),
-      }),
-    )
-    .nullish(),
+  tools: z.array(z.object({ type: functionType, ...functionFields })).nullish(),
   tool_choice: z
     .union([z.enum(['auto', 'none', 'required']), z.object({ type: z.literal('function'), name: z.string().min(1) })], {
-      error: "must be 'auto', 'none', 'required' or a function for the model that answers",
+      error: toolChoiceError,
     })
     .nullish(),
   parallel_tool_calls: z.boolean().nullish(),
@@ -118,44 +65,21 @@ const bridgedRequest = z.object({
         .nullish(),
     })
     .nullish(),
-  reasoning: z
-    .object({ effort: z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish() })
-    .nullish(),
+  reasoning: z.object({ effort: effort.nullish() }).nullish(),
   previous_response_id: z.null({ error: unstored }).optional(),
   conversation: z.null({ error: unstored }).optional(),
   prompt: z.null({ error: unstored }).optional(),
   background: z.literal(false, { error: 'must be false for the model that answers' }).nullish(),
 })
 
-function settingsOf(body: ResponsesRequest): Settings {
+function settingsOf(body: ResponsesRequest): BridgedSettings {
   const { tools, tool_choice: choice, parallel_tool_calls, text, reasoning } = parseWith(bridgedRequest, body)
-  const effort = reasoning?.effort ?? undefined
   return {
-    tools: (tools ?? []).map(({ name, description, parameters, strict }) => ({
-      name,
-      ...(description === undefined || description === null ? undefined : { description }),
-      parameters: parameters ?? { type: 'object', properties: {} },
-      ...(strict === undefined || strict === null ? undefined : { strict }),
-    })),
-    toolChoice:
-      choice === undefined || choice === null ? undefined : typeof choice === 'string' ? choice : { name: choice.name },
+    tools: (tools ?? []).map(toTool),
+    toolChoice: typeof choice === 'object' && choice !== null ? { name: choice.name } : (choice ?? undefined),
     parallelToolCalls: parallel_tool_calls ?? undefined,
-    responseFormat: formatOf(text?.format ?? undefined),
-    reasoning: effort === undefined ? undefined : { effort: effort === 'xhigh' ? 'max' : effort },
-  }
-}
-
-type Format = NonNullable<NonNullable<z.output<typeof bridgedRequest>['text']>['format']>
-
-function formatOf(format: Format | undefined): ResponseFormat | undefined {
-  if (format === undefined || format.type === 'text') return undefined
-  if (format.type === 'json_object') return { type: 'json' }
-  const { name, schema, strict } = format
-  return {
-    type: 'json-schema',
-    name,
-    schema,
-    ...(strict === undefined || strict === null ? undefined : { strict }),
+    responseFormat: toFormat(text?.format),
+    reasoning: toReasoning(reasoning?.effort),
   }
 }
 

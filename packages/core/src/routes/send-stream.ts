@@ -4,13 +4,18 @@ import { openEventStream } from '../http/sse.js'
 import type { Part } from '../inference/task.js'
 import type { AnsweredStream, OnDisconnect } from './invoke.js'
 
+/** A part in our words, not an upstream's bytes. */
+export type TypedPart = Exclude<Part<'generate'>, { type: 'native' }>
+
+/** A part as events of an API; an empty text if it has none for it. */
+export type EncodePart = (part: TypedPart) => string
+
 interface SendOptions {
-  /** Parts that are no upstream's bytes, as events. */
-  readonly encode: (part: Exclude<Part<'generate'>, { type: 'native' }>) => string
+  readonly encode: EncodePart
   /** After the last event. */
-  readonly end?: string
+  readonly end: string | undefined
   /** What goes out after silence. Default: a comment. */
-  readonly heartbeat?: string
+  readonly heartbeat: string | undefined
   readonly heartbeatMs: number | undefined
   readonly onDisconnect: OnDisconnect
 }
