@@ -368,6 +368,7 @@ export function limits(options: LimitsOptions): Limits {
       )
       const entries = notCountedYet(req, arriving)
       const admit = (taken: Taken | undefined): void => {
+        if (!wantsEstimate && !asksAgain && !hasPlaces) return
         const run: Running = {
           subject,
           estimate,
@@ -376,7 +377,6 @@ export function limits(options: LimitsOptions): Limits {
           dispatched: undefined,
           refused: false,
         }
-        if (!wantsEstimate && !asksAgain && !hasPlaces) return
         if (wantsEstimate || asksAgain) onDispatch(context, (_context, target) => dispatch(run, target, address, res))
         running.add(run)
         onEnd(req, res, (end) => finish(run, end))
