@@ -12,7 +12,7 @@ import { anthropicProvider } from '@tollgate/core/providers/anthropic'
 import { echoProvider } from '@tollgate/core/providers/echo'
 import { openAiCompatible } from '@tollgate/core/providers/openai-compatible'
 import { embeddedModels, onnxProvider } from '@tollgate/onnx'
-import { parse } from 'yaml'
+import { LineCounter, parseDocument } from 'yaml'
 import { hasAnthropic, hasOpenAi, isOpenAi, type Settings } from './settings.js'
 
 /** Which model answers a request that names none. */
@@ -105,12 +105,27 @@ function modelsOfFile(
   }
 }
 
+/** What is wrong is told by its place: the file's own words may be keys. */
 function readConfig(file: string): GatewayConfig {
+  const wrong = (what: string) => configInvalid(`GATEWAY_CONFIG: ${file}: ${what}`)
+  let text: string
   try {
-    // JSON is YAML.
-    return parse(readFileSync(file, 'utf8'), { prettyErrors: true }) as GatewayConfig
+    text = readFileSync(file, 'utf8')
   } catch (error) {
-    throw configInvalid(`GATEWAY_CONFIG: ${file}: ${wordsOf(error)}`)
+    throw wrong(wordsOf(error))
+  }
+  const lineCounter = new LineCounter()
+  // JSON is YAML.
+  const document = parseDocument(text, { lineCounter, prettyErrors: false })
+  const [error] = document.errors
+  if (error !== undefined) {
+    const { line, col } = lineCounter.linePos(error.pos[0])
+    throw wrong(`no YAML or JSON from line ${line}, column ${col} on (${error.code})`)
+  }
+  try {
+    return document.toJS() as GatewayConfig
+  } catch {
+    throw wrong('an alias has no anchor before it, or there are too many of them')
   }
 }
 

@@ -525,3 +525,17 @@ it('does not start by a configuration that is wrong', async () => {
   expect(await server.ended).toBe(1)
   expect(server.output()).toMatch(/providers\.gpt.*colour/)
 })
+
+it.each([
+  ['providers:\n  gpt:\n    apiKey: sk-private: x\n', 'line 3, column 13'],
+  ['providers: { gpt: { apiKey: "sk-private" "x" } }', 'line 1, column'],
+  ['providers: { gpt: { apiKey: *sk-private } }', 'an alias has no anchor'],
+])('tells where a configuration is no YAML, and none of its words: %j', async (text, where) => {
+  const folder = mkdtempSync(join(tmpdir(), 'tollgate-'))
+  const file = join(folder, 'gateway.yaml')
+  writeFileSync(file, text)
+  const server = startProcess({ API_KEY: operatorKey, GATEWAY_CONFIG: file }, folder)
+  expect(await server.ended).toBe(1)
+  expect(server.output()).toContain(where)
+  expect(server.output()).not.toContain('sk-private')
+})

@@ -1,13 +1,12 @@
-import { TollgateError } from '../errors.js'
 import type {
   ContentPart,
   GenerateInput,
   Message,
   ReasoningOptions,
   ResponseFormat,
-  ToolCall,
   ToolChoice,
 } from '../inference/task.js'
+import { argumentsOf, dataUrl, partsOf, systemTexts, unsaid, unsaidPart } from './bridged-request.js'
 import { geminiSignature } from './thought-signatures.js'
 
 type Json = Record<string, unknown>
@@ -87,10 +86,7 @@ function choiceOf(choice: ToolChoice | undefined, parallel: boolean | undefined)
 
 /** One place for what the system says, wherever it was said. */
 function systemOf(messages: readonly Message[], format: ResponseFormat | undefined): Json[] {
-  const said = messages
-    .filter(({ role }) => role === 'system' || role === 'developer')
-    .flatMap(({ content }) => (typeof content === 'string' ? [{ type: 'text' as const, text: content }] : content))
-    .flatMap((part) => (part.type === 'text' && part.text !== '' ? [{ type: 'text', text: part.text }] : []))
+  const said = systemTexts(messages).map((text) => ({ type: 'text', text }))
   // JSON without a schema is nothing that this API has a word for.
   const json = { type: 'text', text: 'Answer with one JSON object and nothing else.' }
   return format?.type === 'json' ? [...said, json] : said
@@ -113,8 +109,7 @@ function turnsOf(messages: readonly Message[]): Json[] {
 
 function blocksOf(message: Message, index: number): Json[] {
   const { role, content, toolCalls = [], toolCallId, isError } = message
-  const parts: readonly ContentPart[] = typeof content === 'string' ? [{ type: 'text', text: content }] : content
-  const blocks = parts.flatMap((part) => blockOf(part, index))
+  const blocks = partsOf(content).flatMap((part) => blockOf(part, index))
   if (role === 'tool') {
     if (toolCallId === undefined) throw unsaid(index, 'tool_call_id', 'is required of a message of the role tool')
     return [
@@ -127,7 +122,10 @@ function blocksOf(message: Message, index: number): Json[] {
     ]
   }
   if (role !== 'assistant') return blocks
-  return [...blocks, ...toolCalls.map((call) => toolUse(call, index))]
+  return [
+    ...blocks,
+    ...toolCalls.map((call) => ({ type: 'tool_use', id: call.id, name: call.name, input: argumentsOf(call, index) })),
+  ]
 }
 
 function blockOf(part: ContentPart, index: number): Json[] {
@@ -142,37 +140,14 @@ function blockOf(part: ContentPart, index: number): Json[] {
       // Thoughts of another model prove nothing to this one.
       if (part.signature === undefined || part.signature.startsWith(geminiSignature)) return []
       return [{ type: 'thinking', thinking: part.text, signature: part.signature }]
-    default: {
-      const { type } = (part.native ?? {}) as { type?: unknown }
-      throw unsaid(index, 'content', `has a part of the type ${String(type)}, which the model that answers cannot take`)
-    }
+    default:
+      throw unsaidPart(part.native, index)
   }
 }
 
 function sourceOf(url: string, index: number): Json {
-  const data = /^data:([\w.+-]+\/[\w.+-]+);base64,/.exec(url)
-  if (data !== null) return { type: 'base64', media_type: data[1], data: url.slice(data[0].length) }
+  const given = dataUrl(url)
+  if (given !== undefined) return { type: 'base64', media_type: given.mediaType, data: given.data }
   if (/^https?:\/\//i.test(url)) return { type: 'url', url }
   throw unsaid(index, 'content', 'has a picture that is neither an http(s) URL nor a data: URL with base64')
-}
-
-function toolUse({ id, name, arguments: json }: ToolCall, index: number): Json {
-  const input = parsed(json === '' ? '{}' : json)
-  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
-    throw unsaid(index, 'tool_calls', `has arguments of ${name} that are no JSON object`)
-  }
-  return { type: 'tool_use', id, name, input }
-}
-
-function parsed(json: string): unknown {
-  try {
-    return JSON.parse(json)
-  } catch {
-    return undefined
-  }
-}
-
-function unsaid(index: number, field: string, message: string): TollgateError {
-  const path = `messages[${index}].${field}`
-  return new TollgateError('invalid_request', `${path} ${message}.`, { errors: [{ path, message }] })
 }

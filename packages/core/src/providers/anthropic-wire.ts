@@ -6,7 +6,9 @@ import { messagesBody } from './anthropic-request.js'
 import type { GenerateWatch, GenerateWire } from './generate-model.js'
 import type { Upstream } from './http-kit.js'
 import { errorInSuccess } from './openai-answer.js'
+import { parsedObject } from './parsed-json.js'
 import { parseEvents, type ServerSentEvent, splitEvents } from './sse-decoder.js'
+import { WrittenText } from './written-text.js'
 
 /** What is read of an answer. Everything in it is the upstream's word, so nothing is taken for granted. */
 interface Answer {
@@ -85,9 +87,6 @@ function finishReason(word: unknown): FinishReason {
 
 /** Relayed events are kept until there are so many bytes of them; then what was written is taken out, and they are let go. */
 const backlogBytes = 32_768
-/** So much of what was written is kept; of the rest only its length. */
-const keptCharacters = 262_144
-
 /** Events that say something of the whole: these are parsed, pieces of text are not. */
 const worthParsing = /^event: *(?!content_block_|ping)/m
 
@@ -98,21 +97,14 @@ function messageWatch(upstream: Upstream): GenerateWatch {
   let stopSequence: string | undefined
   /** The last word on each count: they are cumulative. */
   let counts: Partial<AnthropicUsage> | undefined
-  let text = ''
-  let length = 0
+  const written = new WrittenText()
   /** Latin-1, a character for a byte. */
   let backlog = ''
   const calls = new Map<unknown, number>()
 
-  const write = (piece: unknown) => {
-    if (typeof piece !== 'string') return
-    length += piece.length
-    if (text.length < keptCharacters) text += piece.slice(0, keptCharacters - text.length)
-  }
-
   /** Learns from one event. Throws the upstream's error. */
   const learn = (event: ServerSentEvent): Block | undefined => {
-    const json = parsed(event.data)
+    const json = parsedObject(event.data) as Block | undefined
     if (json === undefined) {
       throw new TollgateError(
         'upstream_invalid',
@@ -138,7 +130,7 @@ function messageWatch(upstream: Upstream): GenerateWatch {
     }
     const { text: piece, thinking, partial_json: part } = (json['delta'] ?? {}) as Block
     const { name } = (json['content_block'] ?? {}) as Block
-    for (const each of [piece, thinking, part, name]) write(each)
+    for (const each of [piece, thinking, part, name]) if (typeof each === 'string') written.add(each)
     return json
   }
   const merge = (usage: Answer['usage']) => {
@@ -183,7 +175,7 @@ function messageWatch(upstream: Upstream): GenerateWatch {
     },
     hasOutput() {
       flush()
-      return length > 0 || done
+      return written.length > 0 || done
     },
     isDone: () => done,
     isComplete(rest) {
@@ -201,7 +193,7 @@ function messageWatch(upstream: Upstream): GenerateWatch {
     },
     written() {
       flush()
-      return { text, length }
+      return written
     },
   }
 }
@@ -250,14 +242,5 @@ function chunksOf(json: Block, calls: Map<unknown, number>): GenerateChunk[] {
     }
     default:
       return []
-  }
-}
-
-function parsed(data: string): Block | undefined {
-  try {
-    const json: unknown = JSON.parse(data)
-    return typeof json === 'object' && json !== null ? (json as Block) : undefined
-  } catch {
-    return undefined
   }
 }

@@ -1,5 +1,6 @@
-import { TollgateError } from '../errors.js'
-import type { ContentPart, GenerateInput, Message, ReasoningOptions, ToolCall } from '../inference/task.js'
+import type { ContentPart, GenerateInput, Message, ReasoningOptions } from '../inference/task.js'
+import { argumentsOf, dataUrl, partsOf, systemTexts, unsaid, unsaidPart } from './bridged-request.js'
+import { parsedObject } from './parsed-json.js'
 import { geminiSignature } from './thought-signatures.js'
 
 type Json = Record<string, unknown>
@@ -13,10 +14,7 @@ const thinkingTokens = { none: 0, minimal: 512, low: 1_024, medium: 8_192, high:
  */
 export function contentBody(input: GenerateInput): Json {
   const { tools = [], toolChoice, messages } = input
-  const system = messages
-    .filter(({ role }) => role === 'system' || role === 'developer')
-    .flatMap(({ content }) => (typeof content === 'string' ? [{ type: 'text' as const, text: content }] : content))
-    .flatMap((part) => (part.type === 'text' && part.text !== '' ? [{ text: part.text }] : []))
+  const system = systemTexts(messages).map((text) => ({ text }))
   const generation = generationOf(input)
   return {
     contents: turnsOf(messages),
@@ -73,7 +71,7 @@ function turnsOf(messages: readonly Message[]): Json[] {
     if (message.role === 'system' || message.role === 'developer') return
     for (const { id, name } of message.toolCalls ?? []) names.set(id, name)
     const role = message.role === 'assistant' ? 'model' : 'user'
-    const parts = message.role === 'tool' ? toolAnswer(message, names, index) : partsOf(message, index)
+    const parts = message.role === 'tool' ? toolAnswer(message, names, index) : piecesOf(message, index)
     if (parts.length === 0) return
     const last = turns.at(-1)
     if (last?.role === role) last.parts.push(...parts)
@@ -82,11 +80,14 @@ function turnsOf(messages: readonly Message[]): Json[] {
   return turns
 }
 
-function partsOf({ content, toolCalls = [] }: Message, index: number): Json[] {
-  const given: readonly ContentPart[] = typeof content === 'string' ? [{ type: 'text', text: content }] : content
+function piecesOf({ content, toolCalls = [] }: Message, index: number): Json[] {
   const parts = [
-    ...given.flatMap((part) => partOf(part, index)),
-    ...toolCalls.map((call): Json => ({ functionCall: functionCall(call, index) })),
+    ...partsOf(content).flatMap((part) => partOf(part, index)),
+    ...toolCalls.map(
+      (call): Json => ({
+        functionCall: { id: call.id, name: call.name, args: argumentsOf(call, index) },
+      }),
+    ),
   ]
   // A signature is proof of the part that follows it.
   return parts.flatMap((part, at) => {
@@ -111,26 +112,16 @@ function partOf(part: ContentPart, index: number): Json[] {
       return part.signature?.startsWith(geminiSignature) === true
         ? [{ signatureAlone: part.signature.slice(geminiSignature.length) }]
         : []
-    default: {
-      const { type } = (part.native ?? {}) as { type?: unknown }
-      throw unsaid(index, 'content', `has a part of the type ${String(type)}, which the model that answers cannot take`)
-    }
+    default:
+      throw unsaidPart(part.native, index)
   }
 }
 
 function pictureOf(url: string, index: number): Json {
-  const data = /^data:([\w.+-]+\/[\w.+-]+);base64,/.exec(url)
-  if (data !== null) return { inlineData: { mimeType: data[1], data: url.slice(data[0].length) } }
+  const given = dataUrl(url)
+  if (given !== undefined) return { inlineData: { mimeType: given.mediaType, data: given.data } }
   if (/^(?:https|gs):\/\//i.test(url)) return { fileData: { fileUri: url } }
   throw unsaid(index, 'content', 'has a picture that is neither an https URL nor a data: URL with base64')
-}
-
-function functionCall({ id, name, arguments: json }: ToolCall, index: number): Json {
-  const args = parsed(json === '' ? '{}' : json)
-  if (typeof args !== 'object' || args === null || Array.isArray(args)) {
-    throw unsaid(index, 'tool_calls', `has arguments of ${name} that are no JSON object`)
-  }
-  return { id, name, args }
 }
 
 function toolAnswer(
@@ -140,24 +131,11 @@ function toolAnswer(
 ): Json[] {
   const name = toolCallId === undefined ? undefined : names.get(toolCallId)
   if (name === undefined) throw unsaid(index, 'tool_call_id', 'names no call of the messages before')
-  const given: readonly ContentPart[] = typeof content === 'string' ? [{ type: 'text', text: content }] : content
+  const given = partsOf(content)
   const text = given.map((part) => (part.type === 'text' ? part.text : '')).join('')
-  const object = parsed(text)
-  const isObject = typeof object === 'object' && object !== null && !Array.isArray(object)
+  const object = parsedObject(text)
+  const isObject = object !== undefined && !Array.isArray(object)
   const response = isError === true ? { error: text } : isObject ? object : { output: text }
   const pictures = given.filter(({ type }) => type !== 'text').flatMap((part) => partOf(part, index))
   return [{ functionResponse: { id: toolCallId, name, response } }, ...pictures]
-}
-
-function parsed(json: string): unknown {
-  try {
-    return JSON.parse(json)
-  } catch {
-    return undefined
-  }
-}
-
-function unsaid(index: number, field: string, message: string): TollgateError {
-  const path = `messages[${index}].${field}`
-  return new TollgateError('invalid_request', `${path} ${message}.`, { errors: [{ path, message }] })
 }

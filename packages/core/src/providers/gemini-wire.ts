@@ -6,8 +6,10 @@ import { contentBody } from './gemini-request.js'
 import type { GenerateWatch, GenerateWire } from './generate-model.js'
 import type { Upstream } from './http-kit.js'
 import { errorInSuccess } from './openai-answer.js'
+import { parsedObject } from './parsed-json.js'
 import { parseEvents } from './sse-decoder.js'
 import { geminiSignature } from './thought-signatures.js'
+import { WrittenText } from './written-text.js'
 
 /** What is read of an answer, or of one event. Everything in it is the upstream's word, so nothing is taken for granted. */
 interface Answer {
@@ -121,20 +123,16 @@ function finishReason(word: unknown, hasCalls: boolean): FinishReason {
   return hasCalls ? 'tool-calls' : 'stop'
 }
 
-/** So much of what was written is kept; of the rest only its length. */
-const keptCharacters = 262_144
-
 function contentWatch(upstream: Upstream): GenerateWatch {
   let finished: unknown
   let usage: Answer = {}
   let calls = 0
-  let text = ''
-  let length = 0
+  const written = new WrittenText()
 
   const decode = (whole: Buffer): GenerateChunk[] => {
     const chunks: GenerateChunk[] = []
     for (const { data } of parseEvents(whole)) {
-      const answer = parsed(data)
+      const answer = parsedObject(data) as Answer | undefined
       if (answer === undefined) {
         throw new TollgateError(
           'upstream_invalid',
@@ -144,9 +142,7 @@ function contentWatch(upstream: Upstream): GenerateWatch {
       if (answer.error !== undefined && answer.error !== null) throw errorInSuccess(upstream, answer.error)
       refuseBlocked(upstream.name, answer)
       for (const part of partsOf(answer)) {
-        const piece = writtenIn(part)
-        length += piece.length
-        if (text.length < keptCharacters) text += piece.slice(0, keptCharacters - text.length)
+        written.add(writtenIn(part))
         chunks.push(...chunksOf(part, calls))
         if (part['functionCall'] !== undefined) calls += 1
       }
@@ -160,7 +156,7 @@ function contentWatch(upstream: Upstream): GenerateWatch {
     // Nobody speaks this API to us.
     relay: () => undefined,
     decode,
-    hasOutput: () => length > 0 || finished !== undefined,
+    hasOutput: () => written.length > 0 || finished !== undefined,
     // There is no terminal event: the last has the reason, and the count may follow it.
     isDone: () => false,
     isComplete(rest) {
@@ -169,15 +165,6 @@ function contentWatch(upstream: Upstream): GenerateWatch {
     },
     finishReason: () => finishReason(finished, calls > 0),
     usage: () => (finished === undefined ? undefined : usageOf(usage)),
-    written: () => ({ text, length }),
-  }
-}
-
-function parsed(data: string): Answer | undefined {
-  try {
-    const json: unknown = JSON.parse(data)
-    return typeof json === 'object' && json !== null ? json : undefined
-  } catch {
-    return undefined
+    written: () => written,
   }
 }

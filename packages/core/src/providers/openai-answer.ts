@@ -1,6 +1,7 @@
 import { TollgateError } from '../errors.js'
 import type { UpstreamResponse } from './http-exchange.js'
 import type { Upstream } from './http-kit.js'
+import { parsedJson } from './parsed-json.js'
 import { answerError } from './upstream-errors.js'
 
 /** An error answer beyond this is no message. */
@@ -25,7 +26,7 @@ export async function jsonAnswer(
     cut()
     throw error
   }
-  const json = parsed(bytes.toString('utf8'))
+  const json = parsedJson(bytes.toString('utf8'))
   if (typeof json !== 'object' || json === null) {
     throw new TollgateError(
       'upstream_invalid',
@@ -52,13 +53,13 @@ export async function requireSuccess(
   if (status >= 200 && status < 300) {
     if (wanted(contentType) && (encoding === undefined || encoding === 'identity')) return
     const beginning = await beginningOf(response)
-    const json = isJson(contentType) ? parsed(beginning) : undefined
+    const json = isJson(contentType) ? parsedJson(beginning) : undefined
     const { error } = (json ?? {}) as { error?: unknown }
     if (error !== undefined && error !== null) throw errorInSuccess(upstream, error)
     const cause = new Error(`content-type ${contentType}: ${upstream.presentable(beginning).slice(0, 200)}`)
     throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} did not answer with ${what}.`, { cause })
   }
-  const body = parsed(await beginningOf(response))
+  const body = parsedJson(await beginningOf(response))
   const error = errorObject(body)
   throw answerError(upstream.name, {
     status,
@@ -142,12 +143,4 @@ async function beginningOf(response: UpstreamResponse): Promise<string> {
   }
   response.destroy()
   return Buffer.concat(chunks).toString('utf8')
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

@@ -1,4 +1,7 @@
 import type { ContentPart, GenerateInput, Message, ReasoningOptions, ToolChoice } from '../inference/task.js'
+import { unsaidPart } from './bridged-request.js'
+
+type Json = Record<string, unknown>
 
 /** In which field an upstream wants the most tokens to write. */
 export type MaxTokensField = 'max_tokens' | 'max_completion_tokens'
@@ -20,10 +23,9 @@ export function chatBody(
   model: string,
   stream: boolean,
   { maxTokensField, asksForUsage }: OpenAiChatOptions,
-): Record<string, unknown> {
+): Json {
   const { native } = input
-  const body: Record<string, unknown> =
-    native?.dialect === 'openai-chat' ? { ...native.body } : built(input, maxTokensField)
+  const body: Json = native?.dialect === 'openai-chat' ? { ...native.body } : built(input, maxTokensField)
   body['model'] = model
   if (stream) {
     body['stream'] = true
@@ -37,13 +39,13 @@ export function chatBody(
   return body
 }
 
-function built(input: GenerateInput, maxTokensField: MaxTokensField): Record<string, unknown> {
+function built(input: GenerateInput, maxTokensField: MaxTokensField): Json {
   const { maxOutputTokens, temperature, topP, stop, seed, user, tools, toolChoice, parallelToolCalls } = input
   const { responseFormat: format, reasoning } = input
   const effort = reasoning === undefined ? undefined : effortOf(reasoning)
   const hasTools = tools !== undefined && tools.length > 0
   return {
-    messages: input.messages.flatMap(toMessages),
+    messages: messagesOf(input),
     ...(hasTools ? { tools: tools.map(toTool) } : undefined),
     ...(hasTools && toolChoice !== undefined ? { tool_choice: choiceOf(toolChoice) } : undefined),
     ...(hasTools && parallelToolCalls !== undefined ? { parallel_tool_calls: parallelToolCalls } : undefined),
@@ -88,20 +90,38 @@ function formatOf(format: NonNullable<GenerateInput['responseFormat']>): unknown
   return { type: 'json_schema', json_schema: { name, schema, ...(strict === undefined ? undefined : { strict }) } }
 }
 
-/** A tool's answer is text in this API: its pictures follow as a message of the user's. */
-function toMessages(message: Message): Array<Record<string, unknown>> {
-  const { content, role } = message
-  if (role !== 'tool' || typeof content === 'string') return [toMessage(message, content)]
-  const pictures = content.filter(({ type }) => type === 'image')
-  const others = content.filter(({ type }) => type !== 'image')
-  const answer = toMessage(message, others)
-  return pictures.length === 0 ? [answer] : [answer, toMessage({ role: 'user', content: pictures }, pictures)]
+/** A tool's answer is text in this API, and all answers of a turn follow the calls: their pictures come after the last, as a message of the user's. */
+function messagesOf({ messages, native }: GenerateInput): Json[] {
+  const made: Json[] = []
+  let pictures: ContentPart[] = []
+  const show = () => {
+    if (pictures.length > 0) made.push(toMessage({ role: 'user', content: pictures }, pictures))
+    pictures = []
+  }
+  messages.forEach((message, index) => {
+    const { content, role } = message
+    if (role !== 'tool') show()
+    if (typeof content === 'string') {
+      made.push(toMessage(message, content))
+      return
+    }
+    // The caller spoke another API: what is its own there means nothing here.
+    const foreign = native === undefined ? undefined : content.find(({ type }) => type === 'native')
+    if (foreign?.type === 'native') throw unsaidPart(foreign.native, index)
+    const isPicture = ({ type }: ContentPart) => role === 'tool' && type === 'image'
+    pictures.push(...content.filter(isPicture))
+    made.push(
+      toMessage(
+        message,
+        content.filter((part) => !isPicture(part)),
+      ),
+    )
+  })
+  show()
+  return made
 }
 
-function toMessage(
-  { role, name, toolCalls, toolCallId }: Message,
-  content: string | readonly ContentPart[],
-): Record<string, unknown> {
+function toMessage({ role, name, toolCalls, toolCallId }: Message, content: string | readonly ContentPart[]): Json {
   // Thoughts are for the model that had them, which is none of this API.
   const parts = typeof content === 'string' ? content : content.filter(({ type }) => type !== 'reasoning')
   const hasCalls = toolCalls !== undefined && toolCalls.length > 0

@@ -7,7 +7,9 @@ import type { Upstream } from './http-kit.js'
 import { errorInSuccess } from './openai-answer.js'
 import { finishReason, fromChatAnswer, reasoningOf, writtenInChoices, writtenInMessage } from './openai-chat.js'
 import { chatBody, type OpenAiChatOptions } from './openai-chat-request.js'
+import { parsedObject } from './parsed-json.js'
 import { parseEvents, splitEvents } from './sse-decoder.js'
+import { WrittenText } from './written-text.js'
 
 /** OpenAI's chat completions, as OpenAI and many others speak them. */
 export function openAiChatWire(options: OpenAiChatOptions): GenerateWire {
@@ -66,9 +68,6 @@ const worthParsing = /"(?:error|usage|finish_reason)"\s*:\s*[^n\s]|\[DONE\]/
 /** Relayed events are kept until there are so many bytes of them; then what was written is taken out, and they are let go. */
 const backlogBytes = 32_768
 
-/** So much of what was written is kept; of the rest only its length. */
-const keptCharacters = 262_144
-
 /**
  * @param choices how many answers were asked for
  * @param written what of a choice was written
@@ -84,12 +83,7 @@ export function chatWatch(
   let usage: Usage | undefined
   let reason: FinishReason = 'stop'
   const finished = new Set<unknown>()
-  let text = ''
-  let length = 0
-  const write = (piece: string) => {
-    length += piece.length
-    if (text.length < keptCharacters) text += piece.slice(0, keptCharacters - text.length)
-  }
+  const all = new WrittenText()
   // Latin-1, a character for a byte: halves the memory, and regular expressions and `indexOf` need no decoding.
   let backlog = ''
 
@@ -102,7 +96,7 @@ export function chatWatch(
       done = true
       return undefined
     }
-    const chunk = parseChunk(data)
+    const chunk = parsedObject(data) as ChunkEvent | undefined
     if (chunk === undefined) throw invalid('sent an event that is not a JSON object')
     if (event === 'error' || (chunk.error !== undefined && chunk.error !== null)) {
       throw errorInSuccess(upstream, chunk.error ?? chunk)
@@ -119,8 +113,8 @@ export function chatWatch(
     const bytes = Buffer.from(backlog, 'latin1')
     backlog = ''
     for (const { data } of parseEvents(bytes)) {
-      const chunk = parseChunk(data)
-      if (chunk !== undefined) write(writtenIn(chunk, written))
+      const chunk = parsedObject(data)
+      if (chunk !== undefined) all.add(writtenIn(chunk, written))
     }
   }
 
@@ -137,7 +131,7 @@ export function chatWatch(
         let wanted = true
         for (const { data, event } of parseEvents(bytes)) {
           const chunk = learn(data, event)
-          if (chunk !== undefined) write(writtenIn(chunk, written))
+          if (chunk !== undefined) all.add(writtenIn(chunk, written))
           wanted = chunk !== undefined && !(dropUsage && isUsageEvent(chunk))
         }
         if (wanted) relayed.push(bytes)
@@ -151,7 +145,7 @@ export function chatWatch(
       for (const { data, event } of parseEvents(whole)) {
         const chunk = learn(data, event)
         if (chunk === undefined) break
-        write(writtenIn(chunk, written))
+        all.add(writtenIn(chunk, written))
         chunks.push(...chunksOf(chunk))
       }
       return chunks
@@ -161,13 +155,13 @@ export function chatWatch(
     isComplete: (rest) => done || finished.size >= choices || endsInDone(rest),
     hasOutput() {
       if (backlog !== '') collapse()
-      return length > 0 || finished.size > 0 || done
+      return all.length > 0 || finished.size > 0 || done
     },
     finishReason: () => reason,
     usage: () => usage,
     written() {
       if (backlog !== '') collapse()
-      return { text, length }
+      return all
     },
   }
 }
@@ -180,15 +174,6 @@ function isPlain(seen: string): boolean {
     from = to + 2
   }
   return true
-}
-
-function parseChunk(data: string): ChunkEvent | undefined {
-  try {
-    const json: unknown = JSON.parse(data)
-    return typeof json === 'object' && json !== null ? json : undefined
-  } catch {
-    return undefined
-  }
 }
 
 function choicesOf({ choices }: ChunkEvent): ChunkChoice[] {

@@ -4,7 +4,9 @@ import { type ResponsesUsage, usageFromResponses } from '../wire/openai-usage.js
 import type { GenerateWatch, GenerateWire } from './generate-model.js'
 import type { Upstream } from './http-kit.js'
 import { errorInSuccess } from './openai-answer.js'
+import { parsedObject } from './parsed-json.js'
 import { parseEvents, splitEvents } from './sse-decoder.js'
+import { WrittenText } from './written-text.js'
 
 /** What is read of an answer. Everything in it is the upstream's word, so nothing is taken for granted. */
 interface Answer {
@@ -79,25 +81,19 @@ const terminal = new Set(['response.completed', 'response.incomplete'])
 /** Pieces of answers are not parsed until they are counted. */
 const piece = /^event: *response\.[\w.]+\.delta *$/
 const backlogBytes = 32_768
-const keptCharacters = 262_144
 
 function responsesWatch(upstream: Upstream): GenerateWatch {
   let final: Answer | undefined
-  let text = ''
-  let length = 0
+  const written = new WrittenText()
   let backlog = ''
 
-  const write = (written: unknown) => {
-    if (typeof written !== 'string') return
-    length += written.length
-    if (text.length < keptCharacters) text += written.slice(0, keptCharacters - text.length)
-  }
   const learn = (data: string, name: string): void => {
-    let event: Item
-    try {
-      event = JSON.parse(data) as Item
-    } catch {
-      throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} sent an event that is not JSON.`)
+    const event = parsedObject(data) as Item | undefined
+    if (event === undefined) {
+      throw new TollgateError(
+        'upstream_invalid',
+        `The upstream ${upstream.name} sent an event that is not a JSON object.`,
+      )
     }
     const type = String(event['type'] ?? name)
     if (type === 'error') throw errorInSuccess(upstream, event['error'] ?? event)
@@ -105,7 +101,8 @@ function responsesWatch(upstream: Upstream): GenerateWatch {
       throw errorInSuccess(upstream, (event['response'] as Answer | undefined)?.error ?? {})
     }
     if (terminal.has(type)) final = (event['response'] ?? {}) as Answer
-    if (type.endsWith('.delta')) write(event['delta'])
+    const { delta } = event
+    if (type.endsWith('.delta') && typeof delta === 'string') written.add(delta)
   }
   const flush = () => {
     const bytes = Buffer.from(backlog, 'latin1')
@@ -131,7 +128,7 @@ function responsesWatch(upstream: Upstream): GenerateWatch {
     decode: () => [],
     hasOutput() {
       if (backlog !== '') flush()
-      return length > 0 || final !== undefined
+      return written.length > 0 || final !== undefined
     },
     isDone: () => final !== undefined,
     isComplete(rest) {
@@ -144,7 +141,7 @@ function responsesWatch(upstream: Upstream): GenerateWatch {
     usage: () => usageFromResponses(final?.usage),
     written() {
       if (backlog !== '') flush()
-      return { text, length }
+      return written
     },
   }
 }
