@@ -1,6 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import type { EarlierCalls } from '../http/record-usage.js'
 import { isPromise } from '../stores/awaitable.js'
 import type { Target } from '../target.js'
+import type { Usage } from '../usage.js'
 import type { LimitEstimate } from './limit-estimate.js'
 import type { LimitSubject } from './limit-rules.js'
 import type { Taken } from './limit-taking.js'
@@ -14,6 +16,10 @@ export interface Running {
   /** What was taken for the model that is called, beside that. */
   ofModel: readonly Taken[]
   dispatched: Target | undefined
+  /** What the model that was dispatched last is known to have used. */
+  own: Usage | undefined
+  /** What attempts before that came to. */
+  earlier: EarlierCalls | undefined
   /** Refused after it was let in: nothing of it counts. */
   refused: boolean
 }

@@ -4,7 +4,7 @@ import { eachHost, type Host, hosts } from '../../test/hosts.js'
 import { jsonBody } from '../http/body.js'
 import { contextOf } from '../http/context.js'
 import { endpoint, type Handler } from '../http/handler.js'
-import { dispatching, recordUsage } from '../http/record-usage.js'
+import { dispatching, recordAttempt, recordUsage } from '../http/record-usage.js'
 import { sendJson } from '../http/respond.js'
 import { markedUp } from '../marked-up-prices.js'
 import { priceTable } from '../price-table.js'
@@ -50,6 +50,12 @@ const model: Handler = endpoint('model', async (context, req, res) => {
   if (name !== undefined) {
     await dispatching(context, { provider: 'p', model: name })
     const fallback = header('x-fallback')
+    const spent = header('x-spent')
+    if (spent !== undefined) {
+      const [input, output] = spent.split('/').map(Number)
+      const usage = { inputTokens: input ?? 0, outputTokens: output ?? 0, estimated: true }
+      recordAttempt(req, { provider: 'p', model: name, usage })
+    }
     if (fallback !== undefined) await dispatching(context, { provider: 'p', model: fallback })
     await wait(Number(header('x-wait') ?? 0))
     const [input, output] = (header('x-usage') ?? '').split('/').map(Number)
@@ -65,6 +71,8 @@ interface Asking {
   readonly who?: string
   readonly model?: string
   readonly fallback?: string
+  /** What the first model used before it failed. */
+  readonly spent?: string
   readonly usage?: string
   readonly wait?: number
   readonly status?: number
@@ -86,11 +94,12 @@ async function start(rules: readonly LimitRule[], options: Partial<LimitsOptions
     model,
     errorHandler({ log: { error() {}, warn() {} } }),
   )
-  const ask = async ({ who = 'ada', model: name, fallback, usage, wait: ms, status, body }: Asking = {}) => {
+  const ask = async ({ who = 'ada', model: name, fallback, spent, usage, wait: ms, status, body }: Asking = {}) => {
     const entries = {
       'x-as': who,
       'x-model': name,
       'x-fallback': fallback,
+      'x-spent': spent,
       'x-usage': usage,
       'x-wait': ms,
       'x-status': status,
@@ -564,4 +573,66 @@ it('reserves and spends at the prices of whoever calls', async () => {
   }
   expect(await spent('ada')).toEqual([200_000, '0.0002'])
   expect(await spent('eve')).toEqual([400_000, '0.0004'])
+})
+
+describe('an attempt that failed and is paid for', () => {
+  const month: LimitRule = { name: 'month', measure: 'money', per: 'tenant', calendar: 'month', limit: '0.001' }
+  const body = prompt('x', { max_tokens: 10 })
+
+  it('counts though the next model is refused', async () => {
+    const { ask, soon } = await start([month])
+    // 100 tokens of small are 100,000 nano-USD; so many more of large are too much.
+    const { status } = await ask({ model: 'small', fallback: 'large', spent: '100/0', body })
+    expect(status).toBe(402)
+    await soon('month', [100_000, 0])
+  })
+
+  it('leaves less for the next model', async () => {
+    const { ask, soon } = await start([month])
+    const refused = await ask({ model: 'small', fallback: 'small', spent: '990/0', usage: '5/5', body })
+    expect(refused.status).toBe(402)
+    await soon('month', [990_000, 0])
+    const other = await start([month])
+    const { status } = await other.ask({ model: 'small', fallback: 'small', spent: '900/0', usage: '10/10', body })
+    expect(status).toBe(200)
+    await other.soon('month', [930_000, 0])
+  })
+
+  it('is of the model that made it, where models have limits of their own', async () => {
+    const rules: LimitRule[] = [
+      { name: 'tokens', measure: 'tokens', per: ['tenant', 'model'], limit: 1_000, calendar: 'day' },
+      { name: 'money', measure: 'money', per: ['tenant', 'model'], limit: '1', calendar: 'day' },
+      { name: 'all', measure: 'tokens', per: 'tenant', limit: 10_000, calendar: 'day' },
+    ]
+    const limiter = limits({ rules, prices, store: memoryLimitStore() })
+    onTestFinished(() => limiter.close())
+    const standing: Handler = endpoint('standing', async (context, req, res) => {
+      const target = { provider: 'p', model: String(req.headers['x-of']) }
+      sendJson(res, 200, await limiter.standing(req, context, target))
+    })
+    const { url } = await host.start(as, ['/standing', standing], limiter, cost({ prices }), model)
+    const headers = { 'x-as': 'ada', 'content-type': 'application/json' }
+    const used = async (of: string) => {
+      const response = await fetch(`${url}/standing`, { headers: { ...headers, 'x-of': of } })
+      const all = (await response.json()) as Array<{ rule: string; used: number; held: number }>
+      return all.map((each) => [each.rule, each.used, each.held])
+    }
+    await fetch(url, {
+      method: 'POST',
+      headers: { ...headers, 'x-model': 'small', 'x-fallback': 'large', 'x-spent': '100/0', 'x-usage': '3/4' },
+      body: JSON.stringify(body),
+    })
+    await expect
+      .poll(() => used('small'))
+      .toEqual([
+        ['tokens', 100, 0],
+        ['money', 100_000, 0],
+        ['all', 107, 0],
+      ])
+    expect(await used('large')).toEqual([
+      ['tokens', 7, 0],
+      ['money', 3 * 100_000 + 4 * 200_000, 0],
+      ['all', 107, 0],
+    ])
+  })
 })

@@ -7,7 +7,7 @@ import type { RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { onEnd, type RequestEnd } from '../http/observe.js'
 import { type RateLimitFieldStyle, rateLimitFieldStyles } from '../http/rate-limit-fields.js'
-import { onDispatch } from '../http/record-usage.js'
+import { type EarlierCalls, earlierCalls, onDispatch, onUsage } from '../http/record-usage.js'
 import { costNanoUsd } from '../money.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import type { PriceTable } from '../price-table.js'
@@ -247,25 +247,64 @@ export function limits(options: LimitsOptions): Limits {
     }
   }
 
-  /** What the model that is called asks for: its own rules, and money that its price needs beyond what was reserved. */
+  /** What the model that was called last has used: of several that were, its part. */
+  const ownOf = ({ subject: { context }, own, earlier }: Running): Used => {
+    const { usage, costNanoUsd: nanoUsd } = context
+    if (earlier === undefined) return { usage, nanoUsd }
+    const before = earlier.costNanoUsd
+    return { usage: own, nanoUsd: nanoUsd === undefined || before === undefined ? undefined : nanoUsd - before }
+  }
+  /** Units of a rule that this is; `undefined` if nothing is known. */
+  const unitsUsed = (
+    rule: CompiledRule,
+    { usage, nanoUsd }: Used,
+    target: Target | undefined,
+    { principal }: LimitSubject,
+  ): number | undefined => {
+    if (rule.measure === 'requests' || rule.measure === 'concurrency') return undefined
+    if (rule.measure !== 'money') return usage === undefined ? undefined : tokensOf(rule.measure, usage)
+    if (nanoUsd !== undefined) return nanoUsd
+    const price = usage === undefined || target === undefined ? undefined : tableOf(principal)?.price(target, usage)
+    return usage === undefined || price === undefined ? undefined : costNanoUsd(usage, price)
+  }
+  /** An attempt before, that failed: what it has used is its model's. What counts for all models is settled at the end. */
+  const endAttempt = (run: Running): void => {
+    const { subject, ofModel, dispatched, own } = run
+    run.ofModel = []
+    for (const taken of ofModel) {
+      if (own === undefined) giveBack(taken, subject)
+      else {
+        const used = ownOf(run)
+        const actual = taken.entries.map(({ rule, claim }) => {
+          if (!rule.perModel || rule.measure === 'concurrency') return 0
+          return unitsUsed(rule, used, dispatched, subject) ?? unitsOf(claim)
+        })
+        settle(taken, actual, subject)
+      }
+    }
+    run.own = undefined
+    run.earlier = earlierCalls(subject.context)
+  }
+
+  /** What the model that is called asks for: its own rules, money that its price needs beyond what was reserved, and what attempts before have used of that. */
   const dispatch = (run: Running, target: Target, address: () => string, res: ServerResponse): void | Promise<void> => {
     const subject = { ...run.subject, target }
+    endAttempt(run)
     run.dispatched = target
     // An earlier target may have been refused, and this one taken instead.
     run.refused = false
     const reserved = (name: string) =>
       run.taken.flatMap(({ entries }) => entries).find(({ rule }) => rule.name === name)?.claim
-    const more = (rule: CompiledRule) => {
+    const more = (rule: CompiledRule): number => {
+      const before = rule.perModel ? 0 : spentOf(rule, run.earlier)
+      // Tokens are reserved at the arrival, whatever the model.
+      if (!rule.perModel && rule.measure !== 'money') return before
       const claim = reserved(rule.name)
-      const cost = costOf(rule, subject, run.estimate)
+      const cost = before + costOf(rule, subject, run.estimate)
       return claim === undefined || claim.kind === 'lease' ? cost : cost - claim.cost
     }
-    const wanted = (rule: CompiledRule) => rule.perModel || (rule.measure === 'money' && more(rule) > 0)
+    const wanted = (rule: CompiledRule) => rule.perModel || more(rule) > 0
     const entries = entriesOf(subject, address, wanted, (rule) => Math.max(0, more(rule)))
-    // Of an attempt before, that failed.
-    const before = run.ofModel
-    run.ofModel = []
-    for (const taken of before) giveBack(taken, subject)
     if (entries.length === 0) return undefined
     const keep = (taken: Taken | undefined) => {
       if (taken !== undefined) run.ofModel = [taken]
@@ -286,7 +325,7 @@ export function limits(options: LimitsOptions): Limits {
     running.delete(run)
     const { subject, taken, ofModel, dispatched, refused } = run
     const { context, principal } = subject
-    const { usage, target = dispatched } = context
+    const { usage, costNanoUsd: nanoUsd, target = dispatched } = context
     const isCached = context.cache === 'hit' || context.cache === 'collapsed'
     if (usage !== undefined && !isCached && target !== undefined) {
       learned.learn(callerOf(principal), target.model, completionTokens(usage))
@@ -296,15 +335,13 @@ export function limits(options: LimitsOptions): Limits {
     const usedOf = (rule: CompiledRule, reserved: number): number => {
       if (rule.measure === 'requests') return reserved
       if (rule.measure === 'concurrency' || isCached) return 0
-      if (rule.measure === 'money') {
-        if (context.costNanoUsd !== undefined) return context.costNanoUsd
-        const price = usage === undefined || target === undefined ? undefined : tableOf(principal)?.price(target, usage)
-        if (usage !== undefined && price !== undefined) return costNanoUsd(usage, price)
-      } else if (usage !== undefined) return tokensOf(rule.measure, usage)
-      return usage === undefined && (failed || dispatched === undefined) ? 0 : reserved
+      const used = rule.perModel ? ownOf(run) : { usage, nanoUsd }
+      const units = unitsUsed(rule, used, target, subject)
+      return units ?? (used.usage === undefined && (failed || dispatched === undefined) ? 0 : reserved)
     }
     const parts = [...taken, ...ofModel]
-    if (refused) {
+    // Refused by the last model: an attempt before it may have used something all the same.
+    if (refused && usage === undefined) {
       for (const part of parts) giveBack(part, subject)
       return
     }
@@ -375,9 +412,16 @@ export function limits(options: LimitsOptions): Limits {
           taken: taken === undefined ? [] : [taken],
           ofModel: [],
           dispatched: undefined,
+          own: undefined,
+          earlier: undefined,
           refused: false,
         }
-        if (wantsEstimate || asksAgain) onDispatch(context, (_context, target) => dispatch(run, target, address, res))
+        if (wantsEstimate || asksAgain) {
+          onDispatch(context, (_context, target) => dispatch(run, target, address, res))
+          onUsage(context, (_context, call) => {
+            run.own = call.usage
+          })
+        }
         running.add(run)
         onEnd(req, res, (end) => finish(run, end))
       }
@@ -421,6 +465,12 @@ export function limits(options: LimitsOptions): Limits {
   })
 }
 
+/** What a call came to, as far as it is known. */
+interface Used {
+  readonly usage: Usage | undefined
+  readonly nanoUsd: number | undefined
+}
+
 /** Settling goes on behind the answer: what fails there is told to the log. */
 function guarded({ context }: LimitSubject, work: () => unknown): void {
   const log = (error: unknown) => context.log?.error({ err: error }, 'what a request used was not settled')
@@ -430,6 +480,12 @@ function guarded({ context }: LimitSubject, work: () => unknown): void {
   } catch (error) {
     log(error)
   }
+}
+
+/** Units that attempts before have used of a rule over all models. */
+function spentOf({ measure }: CompiledRule, earlier: EarlierCalls | undefined): number {
+  if (earlier === undefined || measure === 'requests' || measure === 'concurrency') return 0
+  return measure === 'money' ? (earlier.costNanoUsd ?? 0) : tokensOf(measure, earlier.usage)
 }
 
 function tokensOf(measure: 'tokens' | 'inputTokens' | 'outputTokens', usage: Usage): number {
