@@ -366,6 +366,7 @@ function crossOrigin(origins: readonly string[]) {
       'Cache-Status',
       'Age',
       'X-Tollgate-Cost-Usd',
+      'X-Tollgate-Decision',
     ],
     maxAge: 600,
   })

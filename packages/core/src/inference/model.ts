@@ -27,7 +27,9 @@ export interface Call {
   /** Told of each attempt that failed and is followed by another. */
   readonly failed?: (target: Target, error: unknown) => void
   /** How often the call may still be sent to a model, by all wrappers together. Made by the outermost one. */
-  readonly attempts?: { left: number }
+  readonly attempts?: { left: number; last?: Target }
+  /** Is a request on its way? Kept by the service and by wrappers that wait before a model or between attempts: who leaves then has nothing to pay for. */
+  readonly progress?: { sent: boolean }
 }
 
 /** The parts of one answer. To be iterated once. */

@@ -108,16 +108,17 @@ export function inferenceService(options: InferenceServiceOptions): InferenceSer
         stop = reject
       })
       const scope = openScope(call, endsAt(call), waiting, stop)
-      let sent = false
+      const progress = { sent: false }
       try {
         const asked = model.dispatches === true ? undefined : call.dispatching?.(targetOf(model))
         if (asked !== undefined) await Promise.race([asked, stopped])
-        sent = true
+        // Wrappers that choose a model say so themselves.
+        progress.sent = model.dispatches !== true
         // The race: a model that does not heed the signal must not keep its caller past the deadline.
-        return await Promise.race([model.run(input, scope.call), stopped])
+        return await Promise.race([model.run(input, { ...scope.call, progress }), stopped])
       } catch (error) {
         if (!scope.call.signal.aborted) throw error
-        if (sent && model.inputUsage !== undefined) call.spent?.(model.inputUsage(input))
+        if (progress.sent && model.inputUsage !== undefined) call.spent?.(model.inputUsage(input))
         throw abortError(scope.call.signal)
       } finally {
         scope.end()

@@ -56,8 +56,11 @@ export async function invoke<T extends Task>(
     const result = await service.run(task, model, input, meter.call)
     meter.stop()
     meter.record(result.usage)
-    meter.tell(res)
+    meter.tell(res, 'ok')
     return { result, target: meter.target(), latencyMs: meter.waitedMs() }
+  } catch (error) {
+    meter.tell(res, outcomeOf(error))
+    throw error
   } finally {
     release()
   }
@@ -98,8 +101,11 @@ export async function invokeStream<T extends Task>(
     return iterator.next().then(arrived)
   }
   try {
-    const first = await next()
-    meter.tell(res)
+    const first = await next().catch((error: unknown) => {
+      meter.tell(res, outcomeOf(error))
+      throw error
+    })
+    meter.tell(res, 'ok')
     let begun = false
     const parts: AsyncIterable<Part<T>> = {
       [Symbol.asyncIterator]: () => ({
@@ -131,12 +137,17 @@ interface Meter {
   stop(): void
   waitedMs(): number
   record(usage: Usage): void
-  tell(res: ServerResponse): void
+  /** What was tried, and what came of the last. */
+  tell(res: ServerResponse, outcome: string): void
 }
 
 interface Attempt {
   readonly target: Target
   readonly outcome: string
+}
+
+function outcomeOf(error: unknown): string {
+  return isTollgateError(error) ? error.code : 'internal'
 }
 
 const decisionHeader = 'x-tollgate-decision'
@@ -207,13 +218,13 @@ function meterOf(context: RequestContext, req: IncomingMessage, onDisconnect: On
       recordAttempt(req, { ...known(), usage, upstreamMs: waitedMs })
     },
     failed(failedTarget, error) {
-      attempts.push({ target: failedTarget, outcome: isTollgateError(error) ? error.code : 'internal' })
+      attempts.push({ target: failedTarget, outcome: outcomeOf(error) })
     },
   }
   /** What was tried, and what came of it: for those who ask, and for the log. */
-  const tell = (res: ServerResponse) => {
+  const tell = (res: ServerResponse, outcome: string) => {
     if (target === undefined || (attempts.length === 0 && !wantsDecision(req))) return
-    context.decision = decisionOf([...attempts, { target, outcome: 'ok' }])
+    context.decision = decisionOf([...attempts, { target, outcome }])
     if (wantsDecision(req) && !res.headersSent) res.setHeader(decisionHeader, context.decision)
   }
   return { call, target: known, start, stop, waitedMs: () => waitedMs, record, tell }

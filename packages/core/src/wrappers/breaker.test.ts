@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { fakeModel, type Outcome, recordedCall, sick, textOf, throttled, wrong } from '../../test/fake-model.js'
 import { TollgateError } from '../errors.js'
+import type { Result } from '../inference/task.js'
 import { withBreaker } from './breaker.js'
 
 function broken(options: Parameters<typeof withBreaker>[1] = {}) {
@@ -130,4 +131,86 @@ it('counts a stream that breaks after its beginning', async () => {
   set({ after: sick() })
   for (let count = 0; count < 4; count += 1) await textOf(guarded, recordedCall().call, 'stream').catch(() => {})
   await expect(textOf(guarded, recordedCall().call, 'stream')).rejects.toMatchObject({ status: 503 })
+})
+
+describe('who is heard', () => {
+  const opened = async () => {
+    const it = broken()
+    it.set(sick())
+    for (let count = 0; count < 4; count += 1) await textOf(it.guarded, recordedCall().call, 'run').catch(() => {})
+    return it
+  }
+  const ask = (guarded: ReturnType<typeof broken>['guarded']) =>
+    textOf(guarded, recordedCall().call, 'run').then(
+      () => 'ok',
+      ({ status }: TollgateError) => status,
+    )
+  it('closes with the first output, however long the rest takes', async () => {
+    const { guarded, clock, set } = await opened()
+    clock.time = 5_000
+    set('hang-later')
+    const controller = new AbortController()
+    const { call } = recordedCall({ signal: controller.signal })
+    const parts = guarded.stream?.({ messages: [] }, call)[Symbol.asyncIterator]()
+    expect(await parts?.next()).toMatchObject({ value: { type: 'text' } })
+    set('ok')
+    expect(await ask(guarded)).toBe('ok')
+    controller.abort()
+    await parts?.return?.()
+    expect(await ask(guarded)).toBe('ok')
+  })
+
+  it('lets the next one through if the first says nothing', async () => {
+    const { guarded, clock, set, state } = await opened()
+    clock.time = 5_000
+    set('hang')
+    const controller = new AbortController()
+    const first = textOf(guarded, recordedCall({ signal: controller.signal }).call, 'run')
+    await expect.poll(() => state.running).toBe(1)
+    set('ok')
+    clock.time = 9_999
+    expect(await ask(guarded)).toBe(503)
+    clock.time = 10_000
+    expect(await ask(guarded)).toBe('ok')
+    controller.abort()
+    await first.catch(() => {})
+    expect(await ask(guarded)).toBe('ok')
+  })
+
+  it('does not hear those of before', async () => {
+    const clock = { time: 0 }
+    const runs: Array<{ resolve(result: Result<'generate'>): void; reject(error: unknown): void }> = []
+    const { model } = fakeModel('m')
+    const guarded = withBreaker(
+      {
+        ...model,
+        run: () => new Promise<Result<'generate'>>((resolve, reject) => void runs.push({ resolve, reject })),
+      },
+      { minimumCalls: 1, now: () => clock.time },
+    )
+    const settled = (index: number, error?: TollgateError) => {
+      if (error !== undefined) runs[index]?.reject(error)
+      else {
+        const output = { text: 'm', toolCalls: [], finishReason: 'stop' } as const
+        runs[index]?.resolve({ output, usage: { inputTokens: 1, outputTokens: 1, estimated: false } })
+      }
+      return new Promise((resolve) => setImmediate(resolve))
+    }
+    const calls = [0, 1, 2].map(() => ask(guarded))
+    await settled(0, sick())
+    // It asks for less than it is left alone for.
+    await settled(1, throttled(100))
+    clock.time = 200
+    expect(await ask(guarded)).toBe(503)
+    clock.time = 5_000
+    const probe = ask(guarded)
+    // Well, but of before.
+    await settled(2)
+    expect(await ask(guarded)).toBe(503)
+    await settled(3)
+    expect([...(await Promise.all(calls)), await probe]).toEqual([502, 429, 'ok', 'ok'])
+    const last = ask(guarded)
+    await settled(4)
+    expect(await last).toBe('ok')
+  })
 })

@@ -50,8 +50,13 @@ interface WindowPart {
   failures: number
 }
 
+/** A call that is let through. */
+interface Pass {
+  generation: number
+}
+
 /**
- * A circuit breaker: an upstream that fails too often is left alone for a while, then tried with one call. A refused key opens it at once; throttling with `Retry-After` for that long. What is the caller's
+ * A circuit breaker: an upstream that fails too often is left alone for a while, then tried with one call: it closes with that one's answer, or with its first output. A refused key opens it at once; throttling with `Retry-After` for that long. What is the caller's
  * fault, or the caller's leaving, counts for nothing.
  *
  * @throws TollgateError `config_invalid`; while it is open `upstream_failed` (503), or `rate_limited` where the upstream throttles, with `Retry-After`
@@ -63,11 +68,15 @@ export function withBreaker<T extends Task>(model: Model<T>, options: BreakerOpt
   const partMs = windowMs / windowParts
   let parts: WindowPart[] = []
   let state: BreakerState = 'closed'
+  /** Grows with every change: what a call of before it has to say counts no more. */
+  let generation = 0
   let opensFor = openMs
   let openUntil = 0
+  let probedAt = 0
   let because: 'failures' | 'throttling' = 'failures'
 
   const change = (next: BreakerState) => {
+    generation += 1
     if (state === next) return
     state = next
     onChange?.(next, targetOf(model))
@@ -91,13 +100,16 @@ export function withBreaker<T extends Task>(model: Model<T>, options: BreakerOpt
     return parts
   }
 
-  const enter = (): void => {
-    if (state === 'closed') return
-    const leftMs = openUntil - now()
-    if (state === 'open' && leftMs <= 0) {
-      change('half-open')
-      return
-    }
+  const probe = (): Pass => {
+    probedAt = now()
+    change('half-open')
+    return { generation }
+  }
+  const enter = (): Pass => {
+    if (state === 'closed') return { generation }
+    const leftMs = (state === 'open' ? openUntil : probedAt + opensFor) - now()
+    // One that is let through and says nothing for so long does not keep the next one out.
+    if (leftMs <= 0) return probe()
     const retryAfterMs = state === 'open' ? Math.ceil(leftMs) : 1_000
     const { provider } = targetOf(model)
     if (because === 'throttling') {
@@ -114,18 +126,26 @@ export function withBreaker<T extends Task>(model: Model<T>, options: BreakerOpt
       retryAfterMs,
     })
   }
-  const succeeded = (): void => {
-    if (state === 'half-open') {
-      opensFor = openMs
-      change('closed')
-    }
-    count(false)
+  const answers = (pass: Pass): void => {
+    if (state !== 'half-open' || pass.generation !== generation) return
+    opensFor = openMs
+    change('closed')
+    pass.generation = generation
   }
-  const failed = (error: unknown, call: Call): void => {
+  const succeeded = (pass: Pass): void => {
+    answers(pass)
+    if (pass.generation === generation) count(false)
+  }
+  const failed = (pass: Pass, error: unknown, call: Call): void => {
     const kind = failureOf(error, call)
+    const asked = kind === 'throttled' && isTollgateError(error) ? (error.retryAfterMs ?? 0) : 0
+    const forMs = Math.min(asked, maxCooldownMs)
+    if (pass.generation !== generation) {
+      // Of several that are throttled, the one that asks for the longest is heard.
+      if (state === 'open') openUntil = Math.max(openUntil, now() + forMs)
+      return
+    }
     if (kind === 'throttled') {
-      const asked = isTollgateError(error) ? (error.retryAfterMs ?? 0) : 0
-      const forMs = Math.min(asked, maxCooldownMs)
       if (forMs > 0) open(forMs, 'throttling')
       else if (state === 'half-open') change('closed')
       return
@@ -148,7 +168,6 @@ export function withBreaker<T extends Task>(model: Model<T>, options: BreakerOpt
       open(opensFor, 'failures')
       return
     }
-    if (state === 'open') return
     const counted = count(true)
     const calls = counted.reduce((sum, part) => sum + part.calls, 0)
     const failures = counted.reduce((sum, part) => sum + part.failures, 0)
@@ -158,13 +177,13 @@ export function withBreaker<T extends Task>(model: Model<T>, options: BreakerOpt
   return {
     ...model,
     async run(input, call) {
-      enter()
+      const pass = enter()
       try {
         const result = await model.run(input, call)
-        succeeded()
+        succeeded(pass)
         return result
       } catch (error) {
-        failed(error, call)
+        failed(pass, error, call)
         throw error
       }
     },
@@ -175,23 +194,23 @@ export function withBreaker<T extends Task>(model: Model<T>, options: BreakerOpt
   }
 
   async function* watched(stream: AsyncIterable<Part<T>>, call: Call): AsyncGenerator<Part<T>> {
-    enter()
+    const pass = enter()
     let isOver = false
     try {
       for await (const part of stream) {
         if (part.type === 'end') {
           isOver = true
-          succeeded()
-        }
+          succeeded(pass)
+        } else answers(pass)
         yield part
       }
     } catch (error) {
       isOver = true
-      failed(error, call)
+      failed(pass, error, call)
       throw error
     } finally {
       // A reader who breaks off has learnt nothing of the upstream.
-      if (!isOver) failed(undefined, call)
+      if (!isOver) failed(pass, undefined, call)
     }
   }
 }

@@ -86,7 +86,12 @@ export function withBulkhead<T extends Task>(model: Model<T>, options: BulkheadO
   return {
     ...model,
     async run(input, call) {
+      const { progress } = call
+      const before = progress?.sent ?? false
+      // Who leaves the queue has been nowhere.
+      if (progress !== undefined) progress.sent = false
       await enter(call)
+      if (progress !== undefined) progress.sent = before
       try {
         return await model.run(input, call)
       } finally {

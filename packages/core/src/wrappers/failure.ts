@@ -43,16 +43,27 @@ export function failureOf(error: unknown, { signal }: Pick<Call, 'signal'>): Fai
  */
 export async function admit<T extends Task>(model: Model<T>, call: Call): Promise<void> {
   if (model.dispatches === true) return
-  if (call.attempts !== undefined) call.attempts.left -= 1
+  const target = targetOf(model)
+  if (call.attempts !== undefined) {
+    call.attempts.left -= 1
+    call.attempts.last = target
+  }
   try {
-    await call.dispatching?.(targetOf(model))
+    await call.dispatching?.(target)
+    if (call.progress !== undefined) call.progress.sent = true
   } catch (error) {
     if (typeof error === 'object' && error !== null) refusals.add(error)
     throw error
   }
 }
 
+/** Tells that an attempt has failed and another follows: of a model that stands for others, the one that it turned to last. */
+export function attemptFailed<T extends Task>(model: Model<T>, call: Call, error: unknown): void {
+  if (call.progress !== undefined) call.progress.sent = false
+  call.failed?.(call.attempts?.last ?? targetOf(model), error)
+}
+
 /** The call with a bound on its attempts, if it has none yet. */
-export function withAttempts(call: Call, most: number): Call & { readonly attempts: { left: number } } {
+export function withAttempts(call: Call, most: number): Call & { readonly attempts: NonNullable<Call['attempts']> } {
   return call.attempts === undefined ? { ...call, attempts: { left: most } } : { ...call, attempts: call.attempts }
 }

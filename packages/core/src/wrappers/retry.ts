@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { isTollgateError, TollgateError } from '../errors.js'
-import { abortError, targetOf } from '../inference/call.js'
+import { abortError } from '../inference/call.js'
 import type { Call, Model } from '../inference/model.js'
 import type { Task } from '../inference/task.js'
 import { checkedOptions, functionOption } from '../options.js'
 import { attemptedStream } from './begun-stream.js'
-import { admit, failureOf, withAttempts } from './failure.js'
+import { admit, attemptFailed, failureOf, withAttempts } from './failure.js'
 
 export interface RetryOptions {
   /** Attempts at most, the first included. Default 3. */
@@ -78,7 +78,7 @@ export function withRetry<T extends Task>(model: Model<T>, options: RetryOptions
         const waitMs = waitFor(error, attempt, call)
         if (waitMs === undefined) throw attempt === 1 ? error : exhausted(error, call)
         settle(call)
-        call.failed?.(targetOf(model), error)
+        attemptFailed(model, call, error)
         await pause(waitMs, call.signal)
       }
     }

@@ -57,19 +57,25 @@ function byKey<Target extends Ordered>(targets: readonly Target[], log: (target:
   return [...keyed.map(({ target }) => target), ...targets.filter(({ weight }) => weight === 0)]
 }
 
-/** What a target would cost in waiting: its latency, for each call under way and this one. Unknown ones are tried first. */
-function load({ state, weight }: Ordered): number {
-  return (((state.latencyMs ?? 0) + 1) * (state.busy + 1)) / Math.max(weight, Number.MIN_VALUE)
+/** What a target would cost in waiting: its latency, for each call under way and this one. Unknown ones are tried first, and those that were not asked for long again. */
+function load({ state, weight }: Ordered, now: number): number {
+  const { latencyMs = 0, learntAt, busy } = state
+  const aged = latencyMs * Math.exp(-Math.max(0, now - learntAt) / decayMs)
+  return ((aged + 1) * (busy + 1)) / Math.max(weight, Number.MIN_VALUE)
 }
 
 /** The better of two that are drawn by weight (power of two choices), then the others, the better sooner. */
-export function byLatency<Target extends Ordered>(targets: readonly Target[], random: () => number): Target[] {
+export function byLatency<Target extends Ordered>(
+  targets: readonly Target[],
+  random: () => number,
+  now: number,
+): Target[] {
   const drawn = byWeight(targets, random)
   const heavy = drawn.filter(({ weight }) => weight > 0)
   const [one, other] = heavy
   if (one === undefined || other === undefined) return drawn
-  const first = load(other) < load(one) ? other : one
-  const rest = heavy.filter((each) => each !== first).sort((left, right) => load(left) - load(right))
+  const first = load(other, now) < load(one, now) ? other : one
+  const rest = heavy.filter((each) => each !== first).sort((left, right) => load(left, now) - load(right, now))
   return [first, ...rest, ...drawn.filter(({ weight }) => weight === 0)]
 }
 

@@ -7,7 +7,7 @@ import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { principalKey } from '../principal.js'
 import type { Target } from '../target.js'
 import { attemptedStream } from './begun-stream.js'
-import { admit, type FailureKind, failureOf, withAttempts } from './failure.js'
+import { admit, attemptFailed, type FailureKind, failureOf, withAttempts } from './failure.js'
 import {
   byAffinity,
   byBusyness,
@@ -118,7 +118,7 @@ export function routed<T extends Task>(options: RouteOptions<T>): Model<T> {
       case 'weighted':
         return byWeight(fitting, random)
       case 'latency':
-        return byLatency(fitting, random)
+        return byLatency(fitting, random, now())
       case 'least-busy':
         return byBusyness(fitting, random)
       case 'cheapest':
@@ -155,7 +155,7 @@ export function routed<T extends Task>(options: RouteOptions<T>): Model<T> {
     for (const candidate of wanted) {
       if (last !== undefined) {
         settle(call)
-        call.failed?.(targetOf(last.candidate.model), last.error)
+        attemptFailed(last.candidate.model, call, last.error)
       }
       const place = occupy(candidate)
       try {
