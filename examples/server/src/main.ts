@@ -84,7 +84,9 @@ function greet(settings: Settings, apiKey: string | undefined, url: string): voi
   const upstream = upstreams.length === 0 ? 'echo (for development)' : `upstream: ${upstreams.join(', ')}`
   const isMade = apiKey !== undefined && settings.API_KEY === undefined
   say(`Tollgate ${version} listens on ${url}`)
-  say(`  models     language-id, iris (embedded); ${upstream}; default: ${defaults.generate ?? 'none'}`)
+  say(
+    `  models     language-id, iris (embedded); ${upstream}; default: ${defaults.generate ?? (settings.GATEWAY_CONFIG === undefined ? 'none' : 'as it says there')}`,
+  )
   say(`  identities ${settings.DATABASE_URL === undefined ? `kept in ${settings.DATA_FOLDER}` : 'kept in Postgres'}`)
   if (isMade) say(`  API key    ${apiKey} (made for this start; set API_KEY to keep one)`)
   else say(apiKey === undefined ? '  API key    of those that were issued' : '  API key    the one in API_KEY')

@@ -1,11 +1,10 @@
 import { readFileSync, type Stats, unwatchFile, watchFile } from 'node:fs'
 import { configInvalid } from '@tollgate/core/errors'
-import type { GatewayConfig } from '@tollgate/core/gateway/config'
+import { defineGateway, type GatewayConfig } from '@tollgate/core/gateway/config'
 import { gatewayService } from '@tollgate/core/gateway/gateway-service'
 import { reloadableService } from '@tollgate/core/gateway/reloadable-service'
 import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
 import type { ModelInfo } from '@tollgate/core/inference/model'
-import type { Provider } from '@tollgate/core/inference/provider'
 import { type InferenceService, inferenceService } from '@tollgate/core/inference/service'
 import type { PriceTable } from '@tollgate/core/price-table'
 import { anthropicProvider } from '@tollgate/core/providers/anthropic'
@@ -30,7 +29,7 @@ export const embeddedNames = ['echo', 'language-id', 'iris'] as const
 export function defaultModels(settings: Settings): DefaultModels {
   const { MODEL_NAME: named, EMBEDDING_MODEL_NAME: embedding } = settings
   const openAi = hasOpenAi(settings) && isOpenAi(settings.OPENAI_BASE_URL)
-  const upstream = hasOpenAi(settings) || hasAnthropic(settings)
+  const upstream = hasOpenAi(settings) || hasAnthropic(settings) || settings.GATEWAY_CONFIG !== undefined
   // OpenAI's models are known; those of an upstream of one's own are not, and without one there is the development model.
   const fallback = (ofOpenAi: string) => (openAi ? ofOpenAi : upstream ? undefined : 'echo')
   const predicts = named === 'language-id' || named === 'iris'
@@ -71,10 +70,8 @@ function modelsOfFile(
       ...(generate === undefined ? {} : { generate }),
       ...(embed === undefined ? {} : { embed }),
     }
-    // The embedded models outlive every change: they are closed with the server.
-    const kept: Provider = { ...onnx, close: () => Promise.resolve() }
     const timeoutMs = settings.REQUEST_TIMEOUT_SECONDS * 1000
-    return gatewayService({ timeoutMs, ...config, defaultModels }, { tokenizer, prices, providers: [kept] })
+    return gatewayService({ timeoutMs, ...config, defaultModels }, { tokenizer, prices, providers: [onnx] })
   }
   const service = reloadableService(make(), settings.REQUEST_TIMEOUT_SECONDS * 1000)
   const reload = () => {
@@ -116,17 +113,20 @@ function readConfig(file: string): GatewayConfig {
   }
   const lineCounter = new LineCounter()
   // JSON is YAML.
-  const document = parseDocument(text, { lineCounter, prettyErrors: false })
+  const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'error' })
   const [error] = document.errors
   if (error !== undefined) {
     const { line, col } = lineCounter.linePos(error.pos[0])
     throw wrong(`no YAML or JSON from line ${line}, column ${col} on (${error.code})`)
   }
+  let config: GatewayConfig
   try {
-    return document.toJS() as GatewayConfig
+    config = document.toJS() as GatewayConfig
   } catch {
     throw wrong('an alias has no anchor before it, or there are too many of them')
   }
+  defineGateway(config)
+  return config
 }
 
 function wordsOf(error: unknown): string {

@@ -311,8 +311,8 @@ describe('the server as a process', () => {
   it('lets an open stream end before it does, and refuses new work meanwhile', async () => {
     const upstream = await openAiUpstream()
     onTestFinished(() => upstream.close())
-    // Forty events of one byte a write: long enough for the signal to come in between.
-    upstream.script('m', { text: 'word '.repeat(40), split: 'bytes', delayMs: 10 })
+    // Long enough for the signal and two requests to come in between.
+    upstream.script('m', { text: 'word '.repeat(400), split: 'bytes', delayMs: 10 })
     const server = startProcess({
       OPENAI_BASE_URL: upstream.baseUrl,
       OPENAI_API_KEY: upstreamKey,

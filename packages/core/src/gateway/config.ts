@@ -6,7 +6,10 @@ import { openAiPresets } from '../providers/openai-presets.js'
 
 const name = z.string().regex(/^[A-Za-z0-9][\w.-]{0,63}$/, 'must be 1 to 64 letters, digits, "_", "." and "-"')
 /** A secret, or where it is: it is best in no file that others read. */
-const secret = z.union([z.string().min(1), z.strictObject({ env: z.string().min(1) })])
+const secret = z.union([
+  z.string().min(1),
+  z.strictObject({ env: z.string().regex(/^[A-Za-z_]\w*$/, 'must be the name of an environment variable') }),
+])
 const ms = z.int().min(1).max(86_400_000)
 
 const resilience = {
@@ -53,26 +56,34 @@ const resilience = {
     .optional(),
 }
 
-const provider = z.strictObject({
-  /** Which API it speaks: `anthropic`, `gemini`, `openai-compatible`, or an upstream that is known by name. */
-  type: z.enum([
-    'openai-compatible',
-    'anthropic',
-    'gemini',
-    'echo',
-    ...(Object.keys(openAiPresets) as OpenAiPresetName[]),
-  ]),
-  baseUrl: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }).optional(),
-  /** Several share the calls; one that is refused, throttled or sick is passed over. Default: what the customary variable holds. */
-  apiKey: z.union([secret, z.array(secret).min(1)]).optional(),
-  headers: z.record(z.string(), z.string()).optional(),
-  patchBody: z.array(bodyPatch).optional(),
-  /** Its models by the names that callers use, besides `{provider}/{model}`: a list, or public and own names. A star stands for any text. */
-  models: z.union([z.array(z.string().min(1)), z.record(z.string().min(1), z.string().min(1))]).optional(),
-  /** `anthropic` only: most tokens to write for callers of another API who set no bound. */
-  defaultMaxTokens: z.int().min(1).optional(),
-  ...resilience,
-})
+const provider = z
+  .strictObject({
+    /** Which API it speaks: `anthropic`, `gemini`, `openai-compatible`, or an upstream that is known by name. */
+    type: z.enum([
+      'openai-compatible',
+      'anthropic',
+      'gemini',
+      'echo',
+      ...(Object.keys(openAiPresets) as OpenAiPresetName[]),
+    ]),
+    baseUrl: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }).optional(),
+    /** Several share the calls; one that is refused, throttled or sick is passed over. Default: what the customary variable holds. */
+    apiKey: z.union([secret, z.array(secret).min(1)]).optional(),
+    headers: z.record(z.string(), z.string()).optional(),
+    patchBody: z.array(bodyPatch).optional(),
+    /** Its models by the names that callers use, besides `{provider}/{model}`: a list, or public and own names. A star stands for any text. */
+    models: z.union([z.array(z.string().min(1)), z.record(z.string().min(1), z.string().min(1))]).optional(),
+    /** `anthropic` only: most tokens to write for callers of another API who set no bound. */
+    defaultMaxTokens: z.int().min(1).optional(),
+    ...resilience,
+  })
+  .superRefine((given, context) => {
+    if (given.type !== 'echo') return
+    for (const key of ['baseUrl', 'apiKey', 'headers', 'patchBody', 'defaultMaxTokens'] as const) {
+      if (given[key] === undefined) continue
+      context.addIssue({ code: 'custom', path: [key], message: 'is not for echo, which asks nobody' })
+    }
+  })
 
 const target = z.strictObject({
   /** `{provider}/{model}`, or the name of another route. */

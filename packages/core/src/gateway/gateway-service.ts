@@ -7,7 +7,7 @@ import type { GenerateInput, Task, Tasks } from '../inference/task.js'
 import { costNanoUsd } from '../money.js'
 import type { PriceTable } from '../price-table.js'
 import { anthropicProvider } from '../providers/anthropic.js'
-import { countPrompt } from '../providers/count-tokens.js'
+import { byteTokenizer, countPrompt } from '../providers/count-tokens.js'
 import { echoProvider } from '../providers/echo.js'
 import { geminiProvider } from '../providers/gemini.js'
 import { namedModels } from '../providers/named-models.js'
@@ -25,7 +25,7 @@ export interface GatewayServiceOptions {
   readonly env?: Readonly<Record<string, string | undefined>>
   /** Counts tokens where upstreams do not say. Default: a quarter of the bytes. */
   readonly tokenizer?: Tokenizer
-  /** Providers of your own beside those of the configuration: local models, for one. Asked first. */
+  /** Providers of your own beside those of the configuration: local models, for one. Asked first, and not closed with the service. */
   readonly providers?: readonly ProviderEntry[]
   /** For routes by `cheapest`. */
   readonly prices?: PriceTable
@@ -36,9 +36,6 @@ type RouteConfig = Exclude<ReadGatewayConfig['models'][string], string>
 
 type TargetConfig = Exclude<RouteConfig['targets'][number], string>
 
-/** For providers that were given no tokenizer. */
-const byBytes: Tokenizer = { name: 'utf8-bytes/4', count: (text) => Math.ceil(Buffer.byteLength(text) / 4) }
-
 /**
  * The inference service of a configuration: its providers with their retries, breakers and limits, and the names that stand for models and routes.
  *
@@ -47,7 +44,7 @@ const byBytes: Tokenizer = { name: 'utf8-bytes/4', count: (text) => Math.ceil(Bu
  */
 export function gatewayService(config: GatewayConfig, options: GatewayServiceOptions = {}): InferenceService {
   const { providers, models, defaultModels, timeoutMs } = defineGateway(config)
-  const { env = process.env, tokenizer = byBytes, prices } = options
+  const { env = process.env, tokenizer = byteTokenizer, prices } = options
   const made = new Map(
     Object.entries(providers).map(([name, given]) => [name, providerOf(name, given, { env, tokenizer })]),
   )
@@ -103,11 +100,11 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
     return route
   }
 
-  const named: Record<string, Model> = {}
+  const named: Record<string, Model | readonly Model[]> = {}
   const descriptions: Record<string, string> = {}
   for (const [name, given] of Object.entries(models)) {
     if (typeof given === 'string') {
-      named[name] = firstTask((task) => modelOf(task, given, [name]))
+      named[name] = everyTask((task) => modelOf(task, given, [name]))
       continue
     }
     named[name] = routeOf(name, given, [name])
@@ -117,7 +114,7 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
   return inferenceService({
     providers: [
       ...(Object.keys(named).length === 0 ? [] : [namedModels({ models: named, descriptions })]),
-      ...(options.providers ?? []),
+      ...(options.providers ?? []).map(lent),
       ...[...made].map(([name, provider]): ProviderEntry => ({ provider, models: namesOf(name, providers[name]) })),
     ],
     defaultModels: Object.fromEntries(Object.entries(defaultModels).filter(([, model]) => model !== undefined)),
@@ -125,17 +122,33 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
   })
 }
 
-/** An alias is for the first task that its model does. */
-function firstTask(find: (task: Task) => Model): Model {
+/** An alias is for every task that its model does: a provider may take any name for several. */
+function everyTask(find: (task: Task) => Model): readonly Model[] {
   let first: unknown
+  const models: Model[] = []
   for (const task of ['generate', 'embed', 'predict'] as const) {
     try {
-      return find(task)
+      const model = find(task)
+      if (model.task === task) models.push(model)
     } catch (error) {
       first ??= error
     }
   }
-  throw first
+  if (models.length === 0) throw first
+  return models
+}
+
+/** A provider that is not ours to close. */
+function lent(entry: ProviderEntry): ProviderEntry {
+  if ('provider' in entry) return { ...entry, provider: lent(entry.provider) as Provider }
+  const { name, anyName, list, ready } = entry
+  return {
+    name,
+    model: (task, id, version) => entry.model(task, id, version),
+    ...(anyName === undefined ? {} : { anyName }),
+    ...(list === undefined ? {} : { list: () => list.call(entry) }),
+    ...(ready === undefined ? {} : { ready: () => ready.call(entry) }),
+  }
 }
 
 /** The names of a provider's models: with its own before them, and those that it gives. */
@@ -157,10 +170,17 @@ function conditionOf({ tiers, tenants, when }: TargetConfig) {
 
 /** What a call costs at least: its prompt, and as much output as it may write. */
 function costOf(prices: PriceTable, tokenizer: Tokenizer) {
+  // A prompt is counted once for all the targets that are compared.
+  const counted = new WeakMap<object, number>()
+  const promptOf = (input: GenerateInput): number => {
+    const tokens = counted.get(input) ?? countPrompt(input, tokenizer)
+    counted.set(input, tokens)
+    return tokens
+  }
   return (target: Target, input: Tasks[Task]['input']): number | undefined => {
     const isChat = 'messages' in input
     const { maxOutputTokens = 500 } = isChat ? (input as GenerateInput) : { maxOutputTokens: 0 }
-    const inputTokens = isChat ? countPrompt(input as GenerateInput, tokenizer) : 1_000
+    const inputTokens = isChat ? promptOf(input as GenerateInput) : 1_000
     const usage = { inputTokens, outputTokens: maxOutputTokens, estimated: true }
     const price = prices.price(target, usage)
     return price === undefined ? undefined : costNanoUsd(usage, price)
@@ -199,7 +219,7 @@ function providerOf(name: string, given: ProviderConfig, { env, tokenizer }: Mak
       case 'gemini':
         return geminiProvider({ ...common, ...key })
       case 'echo':
-        return echoProvider({ tokenizer })
+        return echoProvider({ name, tokenizer })
       default: {
         const { keyVariable: _, ...known } = preset ?? {}
         const url = baseUrl ?? known.baseUrl
@@ -226,7 +246,7 @@ function keysOf(
     const value = env[secret.env]
     if (value !== undefined && value !== '') return value
     throw configInvalid(
-      `gatewayService: providers.${name}.apiKey${Array.isArray(given) ? `[${index}]` : ''}: the environment variable ${secret.env} is not set.`,
+      `gatewayService: providers.${name}.apiKey${Array.isArray(given) ? `[${index}]` : ''}: the environment variable that env names is not set.`,
     )
   })
 }

@@ -1,11 +1,14 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { anthropicKey, anthropicUpstream } from '../../test/anthropic-upstream.js'
+import { fakeModel } from '../../test/fake-model.js'
 import { defaultText, type UpstreamScript } from '../../test/fixture-upstream.js'
 import { openAiUpstream, upstreamKey } from '../../test/openai-upstream.js'
 import type { Call } from '../inference/model.js'
+import { inferenceService } from '../inference/service.js'
 import type { GenerateInput } from '../inference/task.js'
 import { priceTable } from '../price-table.js'
 import type { Principal } from '../principal.js'
+import { namedModels } from '../providers/named-models.js'
 import { defineGateway, type GatewayConfig, gatewayJsonSchema } from './config.js'
 import { type GatewayServiceOptions, gatewayService } from './gateway-service.js'
 import { reloadableService } from './reloadable-service.js'
@@ -65,6 +68,34 @@ describe('gatewayService', () => {
     expect(await ask('nope')).toEqual(['model_not_found'])
     const ids = (await service.list()).map(({ id }) => id)
     expect(ids).toEqual(expect.arrayContaining(['fast', 'faster', 'sonnet']))
+  })
+
+  it('has an alias for every task that its model does', async () => {
+    const { service, openAi } = await start(
+      {},
+      { models: { vectors: 'embedder', embedder: 'gpt/text-embedding-3-small' } },
+    )
+    const { output } = await service.run('embed', 'vectors', { inputs: ['hello'] }, recorded().call)
+    expect(output.vectors).toHaveLength(1)
+    expect(openAi.calls).toHaveLength(1)
+  })
+
+  it('leaves the providers open that were lent to it', async () => {
+    const closed: string[] = []
+    const lent = { name: 'local', model: () => undefined, close: async () => void closed.push('local') }
+    const service = gatewayService({ providers: { echo: { type: 'echo' } } }, { providers: [lent], env: {} })
+    await service.close()
+    expect(closed).toEqual([])
+  })
+
+  it('calls an echo as its configuration does', async () => {
+    const service = gatewayService({ providers: { local: { type: 'echo' } } }, { env: {} })
+    const { call, dispatched } = recorded()
+    expect(await service.run('generate', 'local/echo', hello, call)).toMatchObject({ output: { text: 'hello' } })
+    expect(dispatched).toEqual(['local/echo'])
+    expect(() => defineGateway({ providers: { local: { type: 'echo', apiKey: 'sk-of-nobody' } } })).toThrow(
+      /providers\.local\.apiKey: is not for echo/,
+    )
   })
 
   it('turns to the next target, each tried again first', async () => {
@@ -171,7 +202,7 @@ describe('gatewayService', () => {
     [
       'a secret that is not set',
       { providers: { a: { type: 'openai', apiKey: { env: 'NONE' } } } },
-      /providers\.a\.apiKey: .*NONE is not set/,
+      /providers\.a\.apiKey: .*env names is not set/,
     ],
     ['an upstream without address', { providers: { a: { type: 'azure' } } }, /needs its baseUrl/],
     ['a target of no provider', { providers: { gpt }, models: { m: { targets: ['x/y'] } } }, /models\.m: 'x\/y' is no/],
@@ -194,6 +225,20 @@ describe('gatewayService', () => {
     ],
   ])('refuses %s, and says where', (_name, config, message) => {
     expect(() => gatewayService(config as GatewayConfig, { env: {} })).toThrow(message)
+  })
+
+  it('never repeats a key that stands where the name of its variable should', () => {
+    for (const env of ['AKIDEXAMPLE0123456789', 'sk-live-0123456789']) {
+      const config: GatewayConfig = { providers: { a: { type: 'openai', apiKey: { env } } } }
+      let message = ''
+      try {
+        gatewayService(config, { env: {} })
+      } catch (error) {
+        message = String(error)
+      }
+      expect(message).toContain('providers.a.apiKey')
+      expect(message).not.toContain(env)
+    }
   })
 
   it('never repeats a secret that stands in the wrong place', () => {
@@ -237,6 +282,53 @@ describe('reloadableService', () => {
     await replaced
     await expect(first.run('generate', 'gpt-4o', hello, recorded().call)).rejects.toMatchObject({ code: 'not_ready' })
     expect(openAi.calls).toHaveLength(2)
+    await service.close()
+  })
+
+  it('closes with itself what still drains', async () => {
+    const closed: string[] = []
+    const made = (name: string) =>
+      inferenceService({
+        providers: [
+          {
+            ...namedModels({ models: { m: fakeModel('m', ['hang']).model } }),
+            close: async () => void closed.push(name),
+          },
+        ],
+      })
+    const service = reloadableService(made('old'), 60_000)
+    const controller = new AbortController()
+    const asked = service.run('generate', 'm', hello, { signal: controller.signal, requestId: 'r' })
+    const replaced = service.replace(made('new'))
+    await service.close()
+    expect(closed.toSorted()).toEqual(['new', 'old'])
+    await replaced
+    controller.abort()
+    await expect(asked).rejects.toMatchObject({ code: 'client_closed' })
+  })
+
+  it('closes no model that still counts', async () => {
+    const closed: string[] = []
+    let counted: (tokens: number) => void = () => {}
+    const { model } = fakeModel('m')
+    const countTokens = () =>
+      new Promise<number>((resolve) => {
+        counted = resolve
+      })
+    const old = inferenceService({
+      providers: [
+        { ...namedModels({ models: { m: { ...model, countTokens } } }), close: async () => void closed.push('old') },
+      ],
+    })
+    const service = reloadableService(old, 60_000)
+    const tokens = (await service.resolve('generate', 'm')).countTokens?.(hello, recorded().call)
+    const replaced = service.replace(inferenceService({ providers: [namedModels({ models: { m: model } })] }))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(closed).toEqual([])
+    counted(7)
+    expect(await tokens).toBe(7)
+    await replaced
+    expect(closed).toEqual(['old'])
     await service.close()
   })
 

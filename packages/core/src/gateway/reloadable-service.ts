@@ -25,6 +25,8 @@ interface Running {
  */
 export function reloadableService(first: InferenceService, drainMs = 600_000): ReloadableService {
   let current: Running = { service: first, calls: 0, idle: undefined }
+  /** Those that end with what is under way, and when they are closed. */
+  const draining = new Map<Running, Promise<void>>()
 
   const begin = (): Running => {
     current.calls += 1
@@ -59,24 +61,49 @@ export function reloadableService(first: InferenceService, drainMs = 600_000): R
       }
       return { usageSoFar: () => stream?.usageSoFar() ?? noUsage, [Symbol.asyncIterator]: () => counted(open, over) }
     },
-    resolve: (task, name, version) => current.service.resolve(task, name, version),
+    async resolve(task, name, version) {
+      const of = current
+      const model = await of.service.resolve(task, name, version)
+      const { countTokens } = model
+      if (countTokens === undefined) return model
+      return {
+        ...model,
+        async countTokens(...given) {
+          of.calls += 1
+          try {
+            return await countTokens(...given)
+          } finally {
+            end(of)
+          }
+        },
+      }
+    },
     list: () => current.service.list(),
     describe: (name) => current.service.describe(name),
     ready: () => current.service.ready(),
-    close: () => current.service.close(),
-    async replace(next) {
+    async close() {
+      for (const old of draining.keys()) old.idle?.()
+      await Promise.all([...draining.values(), current.service.close()])
+    },
+    replace(next) {
       const old = current
       current = { service: next, calls: 0, idle: undefined }
-      if (old.calls > 0) {
-        let timer: NodeJS.Timeout | undefined
-        await new Promise<void>((resolve) => {
-          old.idle = resolve
-          timer = setTimeout(resolve, drainMs).unref()
-        })
-        clearTimeout(timer)
-      }
-      await old.service.close()
+      const closed = drained(old).finally(() => draining.delete(old))
+      draining.set(old, closed)
+      return closed
     },
+  }
+
+  async function drained(old: Running): Promise<void> {
+    if (old.calls > 0) {
+      let timer: NodeJS.Timeout | undefined
+      await new Promise<void>((resolve) => {
+        old.idle = resolve
+        timer = setTimeout(resolve, drainMs).unref()
+      })
+      clearTimeout(timer)
+    }
+    await old.service.close()
   }
 }
 

@@ -3,7 +3,7 @@ import type { Model } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
 import type { Task } from '../inference/task.js'
 import { type BreakerOptions, withBreaker } from '../wrappers/breaker.js'
-import { type BulkheadOptions, withBulkhead } from '../wrappers/bulkhead.js'
+import { type BulkheadOptions, bulkhead as placesOf } from '../wrappers/bulkhead.js'
 import { type RetryOptions, withRetry } from '../wrappers/retry.js'
 import { routed } from '../wrappers/routed.js'
 import { type TimeoutsOptions, withTimeouts } from '../wrappers/timeouts.js'
@@ -28,10 +28,10 @@ export function resilientProvider(name: string, providers: readonly Provider[], 
   const [first] = providers as readonly [Provider]
   const known = new LRUCache<string, { readonly model: Model }>({ max: mostModels })
 
-  const guarded = (model: Model): Model => {
+  const guarded = (model: Model, places: ReturnType<typeof placesOf> | undefined): Model => {
     let made = model
     if (timeouts !== undefined) made = withTimeouts(made, timeouts)
-    if (bulkhead !== undefined) made = withBulkhead(made, bulkhead)
+    if (places !== undefined) made = places(made)
     if (retry !== undefined) made = withRetry(made, retry)
     return breaker === undefined ? made : withBreaker(made, breaker)
   }
@@ -39,9 +39,11 @@ export function resilientProvider(name: string, providers: readonly Provider[], 
     const models = providers.flatMap((provider) => provider.model(task, id, version) ?? []) as Model[]
     const [only] = models
     if (only === undefined) return undefined
-    if (models.length === 1) return guarded(only)
+    // All keys of a model share its places.
+    const places = bulkhead === undefined ? undefined : placesOf(bulkhead)
+    if (models.length === 1) return guarded(only, places)
     return routed<Task>({
-      targets: models.map((model) => ({ model: guarded(model) })),
+      targets: models.map((model) => ({ model: guarded(model, places) })),
       strategy: 'least-busy',
       // Another key changes nothing about the prompt, or about what we allow.
       fallbackOn: ['sick', 'throttled', 'credential'],

@@ -12,6 +12,8 @@ import { noUsage, type Usage } from '../usage.js'
 import { countInputs } from './count-tokens.js'
 
 export interface EchoProviderOptions {
+  /** Its name in prices and metrics. Default `echo`. */
+  readonly name?: string
   /** Counts the tokens it answers for: what it reports is its own true count. */
   readonly tokenizer: Tokenizer
   /** Milliseconds before each word of a stream, to see it stream. Default 0. */
@@ -21,6 +23,7 @@ export interface EchoProviderOptions {
 }
 
 const optionsSchema = z.strictObject({
+  name: z.string().min(1).max(64).default('echo'),
   tokenizer: objectOption<Tokenizer>('a Tokenizer, for example gptTokenizer()', 'count'),
   wordDelayMs: z.int().min(0).max(60_000).optional(),
   dimensions: z.int().min(1).max(100_000).optional(),
@@ -47,11 +50,11 @@ const info = {
  * @example echoProvider({ tokenizer: gptTokenizer() })
  */
 export function echoProvider(options: EchoProviderOptions): Provider {
-  const { tokenizer, wordDelayMs = 0, dimensions = 256 } = checkedOptions('echoProvider', optionsSchema, options)
-  const generate = echoGenerate(tokenizer, wordDelayMs)
-  const embed = echoEmbed(tokenizer, dimensions)
+  const { name, tokenizer, wordDelayMs = 0, dimensions = 256 } = checkedOptions('echoProvider', optionsSchema, options)
+  const generate = echoGenerate(name, tokenizer, wordDelayMs)
+  const embed = echoEmbed(name, tokenizer, dimensions)
   return {
-    name: 'echo',
+    name,
     model: <T extends Task>(task: T, id: string, version?: string) => {
       if (id !== info.id || version !== undefined) return undefined
       const model: Model | undefined = task === 'generate' ? generate : task === 'embed' ? embed : undefined
@@ -65,7 +68,7 @@ export function echoProvider(options: EchoProviderOptions): Provider {
   }
 }
 
-function echoGenerate(tokenizer: Tokenizer, wordDelayMs: number): Model<'generate'> {
+function echoGenerate(provider: string, tokenizer: Tokenizer, wordDelayMs: number): Model<'generate'> {
   /** Exact for what a person types; of more, slices are counted. */
   const usageOf = (input: GenerateInput, answered: string): Usage => {
     const prompts = input.messages.map(({ content }) => textOf(content))
@@ -92,7 +95,7 @@ function echoGenerate(tokenizer: Tokenizer, wordDelayMs: number): Model<'generat
 
   return {
     task: 'generate',
-    provider: 'echo',
+    provider,
     id: info.id,
     async run(input, call) {
       if (call.signal.aborted) throw abortError(call.signal)
@@ -172,7 +175,7 @@ function longestFit(text: string, most: number, tokenizer: Tokenizer): string {
   return characters.slice(0, fits).join('')
 }
 
-function echoEmbed(tokenizer: Tokenizer, defaultDimensions: number): Model<'embed'> {
+function echoEmbed(provider: string, tokenizer: Tokenizer, defaultDimensions: number): Model<'embed'> {
   const usage = (input: EmbedInput): Usage => ({
     inputTokens: countInputs(input, tokenizer),
     outputTokens: 0,
@@ -180,7 +183,7 @@ function echoEmbed(tokenizer: Tokenizer, defaultDimensions: number): Model<'embe
   })
   return {
     task: 'embed',
-    provider: 'echo',
+    provider,
     id: info.id,
     async run(input) {
       const dimensions = Math.min(input.dimensions ?? defaultDimensions, maxDimensions)

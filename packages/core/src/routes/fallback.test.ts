@@ -172,3 +172,22 @@ describe('a model that stands for two', () => {
     expect(await row()).toHaveLength(1)
   })
 })
+
+describe('x-tollgate-decision', () => {
+  it('is told of failures too', async () => {
+    const down: UpstreamScript = { answer: { status: 500, body: {} } }
+    const { client } = await start({ 'claude-test': down, 'gpt-test': down })
+    for (const stream of [false, true]) {
+      const error = await client.chat.completions
+        .create({ ...ask, stream }, { headers: { 'x-tollgate-decision': '1' } })
+        .then(
+          () => undefined,
+          (thrown: unknown) => thrown,
+        )
+      expect(error).toBeInstanceOf(OpenAI.APIError)
+      expect((error as InstanceType<typeof OpenAI.APIError>).headers?.get('x-tollgate-decision')).toMatch(
+        /anthropic\/claude-test.*anthropic\/claude-test.*openai\/gpt-test.*upstream_failed/,
+      )
+    }
+  })
+})

@@ -5,6 +5,7 @@ import type { Call, Model } from '../inference/model.js'
 import { streamOf } from '../inference/service-stream.js'
 import type { Part, Task } from '../inference/task.js'
 import { checkedOptions } from '../options.js'
+import { refusal } from './failure.js'
 
 export interface BulkheadOptions {
   /** Calls at once. */
@@ -33,22 +34,28 @@ interface Waiting {
  * @example withBulkhead(vllm.model('generate', 'llama-3'), { maxConcurrent: 16 })
  */
 export function withBulkhead<T extends Task>(model: Model<T>, options: BulkheadOptions): Model<T> {
+  return bulkhead(options)(model)
+}
+
+/** The same for several models that share the places: one model behind several keys. */
+export function bulkhead(options: BulkheadOptions): <T extends Task>(model: Model<T>) => Model<T> {
   const { maxConcurrent, maxQueued, maxWaitMs } = checkedOptions('withBulkhead', schema, options)
   let running = 0
   const queue: Waiting[] = []
 
-  const full = (why: string) =>
-    new TollgateError('overloaded', `Too many calls of ${model.provider}/${model.id} at once: ${why}.`, {
-      retryAfterMs: 1_000,
-    })
+  /** Ours, so that it is neither tried again nor counted against the upstream. */
+  const full = ({ provider, id }: Model<Task>, why: string) =>
+    refusal(
+      new TollgateError('overloaded', `Too many calls of ${provider}/${id} at once: ${why}.`, { retryAfterMs: 1_000 }),
+    )
 
-  const enter = (call: Call): Promise<void> => {
+  const enter = (model: Model<Task>, call: Call): Promise<void> => {
     if (call.signal.aborted) return Promise.reject(abortError(call.signal))
     if (running < maxConcurrent) {
       running += 1
       return Promise.resolve()
     }
-    if (queue.length >= maxQueued) return Promise.reject(full('none may wait'))
+    if (queue.length >= maxQueued) return Promise.reject(full(model, 'none may wait'))
     return new Promise((resolve, reject) => {
       const { priority = 0, signal } = call
       const over = () => {
@@ -69,7 +76,7 @@ export function withBulkhead<T extends Task>(model: Model<T>, options: BulkheadO
         reject(error)
       }
       const leave = () => drop(abortError(signal))
-      const timer = setTimeout(() => drop(full(`no place became free within ${maxWaitMs} ms`)), maxWaitMs)
+      const timer = setTimeout(() => drop(full(model, `no place became free within ${maxWaitMs} ms`)), maxWaitMs)
       signal.addEventListener('abort', leave, { once: true })
       const behind = queue.findIndex((other) => other.priority < priority)
       if (behind === -1) queue.push(entry)
@@ -83,14 +90,14 @@ export function withBulkhead<T extends Task>(model: Model<T>, options: BulkheadO
     else next.begin()
   }
 
-  return {
+  return <T extends Task>(model: Model<T>): Model<T> => ({
     ...model,
     async run(input, call) {
       const { progress } = call
       const before = progress?.sent ?? false
       // Who leaves the queue has been nowhere.
       if (progress !== undefined) progress.sent = false
-      await enter(call)
+      await enter(model as Model<Task>, call)
       if (progress !== undefined) progress.sent = before
       try {
         return await model.run(input, call)
@@ -101,7 +108,7 @@ export function withBulkhead<T extends Task>(model: Model<T>, options: BulkheadO
     stream(input, call) {
       const stream = streamOf(model, input, call)
       async function* parts(): AsyncGenerator<Part<T>> {
-        await enter(call)
+        await enter(model as Model<Task>, call)
         try {
           yield* stream
         } finally {
@@ -110,5 +117,5 @@ export function withBulkhead<T extends Task>(model: Model<T>, options: BulkheadO
       }
       return { usageSoFar: () => stream.usageSoFar(), [Symbol.asyncIterator]: parts }
     },
-  }
+  })
 }

@@ -11,7 +11,7 @@ import type { Task } from '../inference/task.js'
  * - `credential`: the upstream does not take our key
  * - `context`: the prompt is too long for this model
  * - `content`: the upstream's rules refuse the prompt
- * - `refused`: a policy of ours refuses this model (price, budget, list)
+ * - `refused`: a policy of ours refuses this model (price, budget, list, bulkhead)
  * - `final`: anything else; it would fail again, anywhere
  */
 export type FailureKind = 'sick' | 'throttled' | 'credential' | 'context' | 'content' | 'refused' | 'final'
@@ -27,6 +27,12 @@ const kinds: Readonly<Partial<Record<TollgateError['code'], FailureKind>>> = {
   upstream_credentials: 'credential',
   context_length_exceeded: 'context',
   content_policy_violation: 'content',
+}
+
+/** The same error, known as a refusal of ours. */
+export function refusal<E>(error: E): E {
+  if (typeof error === 'object' && error !== null) refusals.add(error)
+  return error
 }
 
 /** What kind of failure this is. */
@@ -52,8 +58,7 @@ export async function admit<T extends Task>(model: Model<T>, call: Call): Promis
     await call.dispatching?.(target)
     if (call.progress !== undefined) call.progress.sent = true
   } catch (error) {
-    if (typeof error === 'object' && error !== null) refusals.add(error)
-    throw error
+    throw refusal(error)
   }
 }
 

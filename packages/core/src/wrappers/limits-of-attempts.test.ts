@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { fakeModel, hello, recordedCall, sick, textOf } from '../../test/fake-model.js'
+import type { Model } from '../inference/model.js'
+import { inferenceService } from '../inference/service.js'
+import { namedModels } from '../providers/named-models.js'
 import { withBulkhead } from './bulkhead.js'
+import { withRetry } from './retry.js'
 import { routed } from './routed.js'
 import { withTimeouts } from './timeouts.js'
 
@@ -97,5 +101,51 @@ describe.each(['run', 'stream'] as const)('withBulkhead, %s', (how) => {
     const guarded = withBulkhead(model, { maxConcurrent: 1, maxQueued: 0 })
     await expect(textOf(guarded, recordedCall().call, how)).rejects.toMatchObject({ code: 'upstream_failed' })
     expect(await textOf(guarded, recordedCall().call, how)).toBe('m')
+  })
+})
+
+describe('who leaves before a model is asked pays for nothing', () => {
+  const asked = (model: Model<'generate'>, more: Parameters<typeof recordedCall>[0] = {}) => {
+    const service = inferenceService({ providers: [namedModels({ models: { m: model } })] })
+    const controller = new AbortController()
+    const { call, told } = recordedCall({ ...more, signal: controller.signal })
+    return { answer: service.run('generate', 'm', hello, call), told, leave: () => controller.abort() }
+  }
+  it('in the queue of a bulkhead, while who is in there pays', async () => {
+    const { model, state } = fakeModel('m', ['hang'])
+    for (const wrapped of [(given: Model<'generate'>) => given, (given: Model<'generate'>) => withRetry(given)]) {
+      const guarded = wrapped(withBulkhead(model, { maxConcurrent: 1 }))
+      const inside = asked(guarded)
+      await expect.poll(() => state.running).toBe(1)
+      const waiting = asked(guarded)
+      await new Promise((resolve) => setImmediate(resolve))
+      waiting.leave()
+      await expect(waiting.answer).rejects.toMatchObject({ code: 'client_closed' })
+      expect(waiting.told.spent).toEqual([])
+      inside.leave()
+      await expect(inside.answer).rejects.toMatchObject({ code: 'client_closed' })
+      expect(inside.told.spent).toHaveLength(1)
+      await expect.poll(() => state.running).toBe(0)
+    }
+  })
+
+  it('in the pause between two attempts', async () => {
+    const { model } = fakeModel('m', [sick()])
+    const { answer, told, leave } = asked(withRetry(model, { baseMs: 60_000, maxMs: 60_000, random: () => 1 }))
+    await expect.poll(() => told.failed).toEqual(['m upstream_failed'])
+    leave()
+    await expect(answer).rejects.toMatchObject({ code: 'client_closed' })
+    expect(told.spent).toEqual([])
+  })
+
+  it('while policies are asked', async () => {
+    const { model } = fakeModel('m')
+    for (const each of [model, routed({ targets: [{ model }] })]) {
+      const { answer, told, leave } = asked(each, { dispatching: () => new Promise(() => {}) })
+      await new Promise((resolve) => setImmediate(resolve))
+      leave()
+      await expect(answer).rejects.toMatchObject({ code: 'client_closed' })
+      expect(told.spent).toEqual([])
+    }
   })
 })

@@ -267,3 +267,30 @@ it('says at once that a request is wrong', async () => {
   await expect(textOf(model, recordedCall().call, 'run')).rejects.toMatchObject({ code: 'invalid_request' })
   expect(runs()).toEqual([1, 0])
 })
+
+it('asks one that failed again after a while, by latency', async () => {
+  const clock = { time: 0 }
+  const [{ model: a, state }, { model: b }] = [
+    fakeModel('a', [sick(), 'ok']),
+    fakeModel('b', [
+      () => {
+        clock.time += 50
+        return 'ok'
+      },
+    ]),
+  ]
+  const route = routed({
+    targets: [{ model: a }, { model: b }],
+    strategy: 'latency',
+    random: () => 0.5,
+    now: () => clock.time,
+  })
+  const ask = () => textOf(route, recordedCall().call, 'run')
+  for (let count = 0; count < 10 && state.runs === 0; count += 1) await ask()
+  expect(state.runs).toBe(1)
+  for (let count = 0; count < 20; count += 1) expect(await ask()).toBe('b')
+  clock.time += 600_000
+  const answers = new Set<string>()
+  for (let count = 0; count < 20; count += 1) answers.add(await ask())
+  expect(answers).toContain('a')
+})
