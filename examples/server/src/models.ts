@@ -7,6 +7,7 @@ import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
 import type { ModelInfo } from '@tollgate/core/inference/model'
 import type { Provider } from '@tollgate/core/inference/provider'
 import { type InferenceService, inferenceService } from '@tollgate/core/inference/service'
+import type { ShadowReport } from '@tollgate/core/middleware/shadow-reports'
 import type { PriceTable } from '@tollgate/core/price-table'
 import { anthropicProvider } from '@tollgate/core/providers/anthropic'
 import { echoProvider } from '@tollgate/core/providers/echo'
@@ -49,9 +50,14 @@ export interface ServerModels {
 }
 
 /** The embedded models, the development model, and the upstreams if there are any: those of the settings, or of the file that `GATEWAY_CONFIG` names. */
-export function makeModels(settings: Settings, prices: PriceTable, report: (text: string) => void): ServerModels {
+export function makeModels(
+  settings: Settings,
+  prices: PriceTable,
+  report: (text: string) => void,
+  onShadow: (result: ShadowReport) => void,
+): ServerModels {
   const { GATEWAY_CONFIG: file } = settings
-  return file === undefined ? modelsOfSettings(settings) : modelsOfFile(file, settings, prices, report)
+  return file === undefined ? modelsOfSettings(settings) : modelsOfFile(file, settings, prices, report, onShadow)
 }
 
 /** What the file says, now and whenever it changes; one that is wrong changes nothing. */
@@ -60,6 +66,7 @@ function modelsOfFile(
   settings: Settings,
   prices: PriceTable,
   report: (text: string) => void,
+  onShadow: (result: ShadowReport) => void,
 ): ServerModels {
   const tokenizer = gptTokenizer()
   const onnx = onnxProvider({ models: embeddedModels() })
@@ -74,7 +81,7 @@ function modelsOfFile(
     // The embedded models outlive every change: they are closed with the server.
     const kept: Provider = { ...onnx, close: () => Promise.resolve() }
     const timeoutMs = settings.REQUEST_TIMEOUT_SECONDS * 1000
-    return gatewayService({ timeoutMs, ...config, defaultModels }, { tokenizer, prices, providers: [kept] })
+    return gatewayService({ timeoutMs, ...config, defaultModels }, { tokenizer, prices, onShadow, providers: [kept] })
   }
   const service = reloadableService(make(), settings.REQUEST_TIMEOUT_SECONDS * 1000)
   const reload = () => {
