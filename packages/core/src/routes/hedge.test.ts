@@ -28,6 +28,7 @@ import { memoryLedger } from '../stores/memory-ledger.js'
 import { memoryLimitStore } from '../stores/memory-limit-store.js'
 import { noUsage, type Usage } from '../usage.js'
 import { type HedgeOptions, hedged } from '../wrappers/hedged.js'
+import { type ShadowResult, shadowed } from '../wrappers/shadowed.js'
 import { chatCompletions } from './chat-completions.js'
 import { invoke, invokeStream } from './invoke.js'
 
@@ -195,6 +196,47 @@ it('gives the place of the one that was outrun back at once, not when the answer
   expect(state.find(({ rule }) => rule === 'model-tokens')).toMatchObject({ held: 0 })
   stream.controller.abort()
   await expect.poll(() => usedOf(counts, 'model-places', 'gpt-test')).toBe(0)
+})
+
+it('bills nobody for a shadow', async () => {
+  const openAi = await openAiUpstream()
+  const gpt = openAiCompatible({ name: 'openai', baseUrl: openAi.baseUrl, apiKey: upstreamKey })
+  const [first, to] = [gpt.model('generate', 'gpt-test'), gpt.model('generate', 'gpt-new')]
+  if (first === undefined || to === undefined) throw new Error('no models')
+  const results: ShadowResult[] = []
+  const quick = shadowed(first, { to, share: 1, onResult: (result) => void results.push(result) })
+  const service = inferenceService({ providers: [namedModels({ models: { quick } }), gpt] })
+  onTestFinished(async () => {
+    await quick.close()
+    await service.close()
+    await openAi.close()
+  })
+  const { url, counts, rows } = await gate(chatCompletions({ service }))
+  const client = new OpenAI({ apiKey: 'any', baseURL: `${url}/v1`, maxRetries: 0 })
+  const { usage } = await client.chat.completions.create(ask)
+  for await (const _ of await client.chat.completions.create({ ...ask, stream: true })) {
+    // Nothing to see.
+  }
+  await expect.poll(() => results.length).toBe(2)
+  const tokens = { inputTokens: usage?.prompt_tokens ?? 0, outputTokens: usage?.completion_tokens ?? 0 }
+  for (const result of results) {
+    expect(result).toMatchObject({ outcome: 'ok', target: { model: 'gpt-new' }, usage: tokens })
+    expect(result).toMatchObject({ output: { text: defaultText } })
+  }
+  expect(openAi.calls.map(({ body }) => [body['model'], body['stream'] === true])).toEqual([
+    ['gpt-test', false],
+    ['gpt-new', false],
+    ['gpt-test', true],
+    ['gpt-new', false],
+  ])
+  // No price is known for it, and no row, rule or model knows of it.
+  const costNanoUsd = tokens.inputTokens * 1_000 + tokens.outputTokens * 2_000
+  expect(await rows(2)).toMatchObject([
+    { model: 'gpt-test', costNanoUsd },
+    { model: 'gpt-test', costNanoUsd },
+  ])
+  expect(usedOf(counts, 'month')).toBe(2 * costNanoUsd)
+  expect(usedOf(counts, 'model-tokens', 'gpt-new')).toBeUndefined()
 })
 
 /** What may happen, in some order: an attempt answers or fails, or the caller leaves. */

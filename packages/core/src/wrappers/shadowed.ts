@@ -5,7 +5,7 @@ import { configInvalid, TollgateError } from '../errors.js'
 import { targetOf } from '../inference/call.js'
 import type { Call, Model } from '../inference/model.js'
 import { inferenceService } from '../inference/service.js'
-import { streamOf } from '../inference/service-stream.js'
+import { inOurWords, streamOf } from '../inference/service-stream.js'
 import type { GenerateInput, Part, Task, Tasks } from '../inference/task.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { type Principal, principalKey } from '../principal.js'
@@ -102,7 +102,7 @@ export function shadowed<T extends Task>(model: Model<T>, options: ShadowOptions
     }
   }
   const send = async (
-    input: Tasks[T]['input'],
+    input: () => Tasks[T]['input'],
     { requestId, principal }: Call,
     answered: ShadowResult<T>['answered'],
   ): Promise<void> => {
@@ -120,7 +120,7 @@ export function shadowed<T extends Task>(model: Model<T>, options: ShadowOptions
     if (isClosed || underWay >= maxConcurrent) return tell({ outcome: 'dropped', ...about() })
     underWay += 1
     try {
-      const result = await service.run(to.task, 'shadow', input, {
+      const result = await service.run(to.task, 'shadow', input(), {
         signal: stopping.signal,
         requestId,
         // Whoever waits for an answer goes first.
@@ -150,7 +150,7 @@ export function shadowed<T extends Task>(model: Model<T>, options: ShadowOptions
       const begunAt = performance.now()
       const result = await model.run(input, call)
       const { usage, output } = result
-      begin(input, call, { usage, output, latencyMs: performance.now() - begunAt })
+      begin(() => input, call, { usage, output, latencyMs: performance.now() - begunAt })
       return result
     },
     stream(input, call) {
@@ -161,8 +161,8 @@ export function shadowed<T extends Task>(model: Model<T>, options: ShadowOptions
         for await (const part of stream) {
           if (part.type === 'end') {
             // The caller's own words ask for a stream; the shadow answers as a whole.
-            const { native: _, ...whole } = input as GenerateInput
-            begin(whole as Tasks[T]['input'], call, { usage: part.usage, latencyMs: performance.now() - begunAt })
+            const whole = () => inOurWords(input as GenerateInput) as Tasks[T]['input']
+            begin(whole, call, { usage: part.usage, latencyMs: performance.now() - begunAt })
           }
           yield part
         }
