@@ -19,6 +19,7 @@ import { type LimitRule, limits } from '@tollgate/core/middleware/limits'
 import { type Logging, logging } from '@tollgate/core/middleware/logging'
 import { metrics } from '@tollgate/core/middleware/metrics'
 import { methodNotAllowed, notFound } from '@tollgate/core/middleware/not-found'
+import { shadowReports } from '@tollgate/core/middleware/shadow-reports'
 import { timeout } from '@tollgate/core/middleware/timeout'
 import { type PriceOverrides, priceTable } from '@tollgate/core/price-table'
 import { auditRoute } from '@tollgate/core/routes/audit'
@@ -111,7 +112,10 @@ export function makeGate(options: GateOptions): Gate {
       ...(settings.PRICES as PriceOverrides | undefined),
     },
   })
-  const { service, loaded } = makeModels(settings, prices, options.report ?? (() => {}))
+  const log = requestLog(settings, destination)
+  const measure = metrics({ routes })
+  const onShadow = shadowReports({ registry: measure.registry, ...(log === undefined ? {} : { log: log.log }) })
+  const { service, loaded } = makeModels(settings, prices, options.report ?? (() => {}), onShadow)
   const ready = readiness({
     waitFor: {
       models: () => service.ready(),
@@ -128,8 +132,6 @@ export function makeGate(options: GateOptions): Gate {
   const draining = drain()
   const spool = options.spoolFolder === undefined ? {} : { folder: options.spoolFolder }
   const writer = ledgerWriter({ ledger: options.ledger, ...spool })
-  const log = requestLog(settings, destination)
-  const measure = metrics({ routes })
   const answers = memoryCacheStore({ maxBytes: settings.CACHE_MAX_BYTES })
   const trustProxy = settings.TRUST_PROXY ?? (false as const)
   const { WEBHOOK_URL: url, WEBHOOK_SECRET: secrets } = settings

@@ -78,14 +78,26 @@ export const hello: GenerateInput = { messages: [{ role: 'user', content: 'hello
 
 /** A call that writes down what it is told. */
 export function recordedCall(more: Partial<Call> = {}) {
-  const told = { dispatched: [] as string[], failed: [] as string[], spent: [] as Usage[] }
+  const told = {
+    dispatched: [] as string[],
+    failed: [] as string[],
+    spent: [] as Usage[],
+    outrun: [] as string[],
+    /** Of attempts beside another: which of them has won. */
+    beside: [] as boolean[],
+  }
+  const own = {
+    dispatching: ({ model }: Target) => void told.dispatched.push(model),
+    failed: ({ model }: Target, error: unknown) => void told.failed.push(`${model} ${(error as TollgateError).code}`),
+    spent: (usage: Usage) => void told.spent.push(usage),
+    outrun: ({ model }: Target) => void told.outrun.push(model),
+    ...more,
+  }
   const call: Call = {
     signal: new AbortController().signal,
     requestId: 'r',
-    dispatching: ({ model }: Target) => void told.dispatched.push(model),
-    failed: ({ model }, error) => void told.failed.push(`${model} ${(error as TollgateError).code}`),
-    spent: (usage) => void told.spent.push(usage),
-    ...more,
+    beside: () => ({ call: own, end: (won) => void told.beside.push(won) }),
+    ...own,
   }
   return { call, told }
 }

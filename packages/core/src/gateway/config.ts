@@ -105,6 +105,30 @@ const route = z.strictObject({
   affinity: z.enum(['principal', 'prompt']).optional(),
   fallbackOn: z.array(z.enum(['sick', 'throttled', 'credential', 'context', 'content', 'refused'])).optional(),
   maxAttempts: z.int().min(1).max(50).default(6),
+  /** Asks again beside an attempt that is silent for so long. */
+  hedge: z
+    .strictObject({
+      /** Milliseconds. */
+      afterMs: z.number().min(0).max(3_600_000),
+      after: z.literal('p95').optional(),
+      /** Whom: a name as of a target. Default: the route again. */
+      target: z.string().min(1).optional(),
+      maxHedges: z.int().min(1).max(5).optional(),
+      budgetRatio: z.number().min(0).max(5).optional(),
+      budgetBurst: z.number().min(0).max(10_000).optional(),
+    })
+    .optional(),
+  /** Sends a share of the calls to another model too, after they were answered. */
+  shadow: z
+    .strictObject({
+      /** A name as of a target. */
+      to: z.string().min(1),
+      share: z.number().min(0).max(1),
+      sticky: z.literal('principal').optional(),
+      maxConcurrent: z.int().min(1).max(10_000).optional(),
+      timeoutMs: z.int().min(1).max(3_600_000).optional(),
+    })
+    .optional(),
   /** A sentence for people, in lists of models. */
   description: z.string().max(1_000).optional(),
 })

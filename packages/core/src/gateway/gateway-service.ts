@@ -15,7 +15,9 @@ import { openAiCompatible } from '../providers/openai-compatible.js'
 import { type OpenAiPreset, openAiPresets } from '../providers/openai-presets.js'
 import type { Target } from '../target.js'
 import type { Tokenizer } from '../tokenizer.js'
+import { type HedgeOptions, hedged } from '../wrappers/hedged.js'
 import { type RouteTarget, routed } from '../wrappers/routed.js'
+import { type ShadowedModel, type ShadowOptions, type ShadowResult, shadowed } from '../wrappers/shadowed.js'
 import type { GatewayConfig, ReadGatewayConfig } from './config.js'
 import { defineGateway } from './config.js'
 import { type Resilience, resilientProvider } from './resilient-provider.js'
@@ -29,6 +31,8 @@ export interface GatewayServiceOptions {
   readonly providers?: readonly ProviderEntry[]
   /** For routes by `cheapest`. */
   readonly prices?: PriceTable
+  /** Told what became of each shadow. */
+  readonly onShadow?: (result: ShadowResult) => void | Promise<void>
 }
 
 type ProviderConfig = ReadGatewayConfig['providers'][string]
@@ -44,7 +48,7 @@ type TargetConfig = Exclude<RouteConfig['targets'][number], string>
  */
 export function gatewayService(config: GatewayConfig, options: GatewayServiceOptions = {}): InferenceService {
   const { providers, models, defaultModels, timeoutMs } = defineGateway(config)
-  const { env = process.env, tokenizer = byteTokenizer, prices } = options
+  const { env = process.env, tokenizer = byteTokenizer, prices, onShadow } = options
   const made = new Map(
     Object.entries(providers).map(([name, given]) => [name, providerOf(name, given, { env, tokenizer })]),
   )
@@ -56,6 +60,7 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
   )
 
   const routes = new Map<string, Model>()
+  const shadows: Array<ShadowedModel<Task>> = []
   /** The model of a name in a configuration, routes made when they are first asked for. @param through the routes that led here */
   const modelOf = (task: Task, name: string, through: readonly string[]): Model => {
     const path = [...through, name]
@@ -73,13 +78,13 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
     )
   }
   const routeOf = (name: string, given: RouteConfig, through: readonly string[]): Model => {
-    const { targets, task, strategy, affinity, fallbackOn, maxAttempts } = given
+    const { targets, task, strategy, affinity, fallbackOn, maxAttempts, hedge, shadow } = given
     const known = routes.get(name)
     if (known !== undefined) return known
     if (strategy === 'cheapest' && prices === undefined) {
       throw configInvalid(`gatewayService: models.${name}: the strategy cheapest needs prices.`)
     }
-    const route = routed<Task>({
+    let route = routed<Task>({
       targets: targets.map((each) => {
         const target: TargetConfig = typeof each === 'string' ? { model: each, weight: 1 } : each
         const when = conditionOf(target)
@@ -96,6 +101,20 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
       ...(fallbackOn === undefined ? {} : { fallbackOn }),
       ...(prices === undefined ? {} : { cost: costOf(prices, tokenizer) }),
     })
+    if (hedge !== undefined) {
+      const target = hedge.target === undefined ? {} : { target: modelOf(task, hedge.target, through) }
+      route = hedged(route, { ...hedge, ...target, maxAttempts } as HedgeOptions<Task>)
+    }
+    if (shadow !== undefined) {
+      const to = modelOf(task, shadow.to, through)
+      const made = shadowed(route, {
+        ...shadow,
+        to,
+        ...(onShadow === undefined ? {} : { onResult: onShadow }),
+      } as ShadowOptions<Task>)
+      shadows.push(made)
+      route = made
+    }
     routes.set(name, route)
     return route
   }
@@ -111,7 +130,7 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
     if (given.description !== undefined) descriptions[name] = given.description
   }
 
-  return inferenceService({
+  const service = inferenceService({
     providers: [
       ...(Object.keys(named).length === 0 ? [] : [namedModels({ models: named, descriptions })]),
       ...(options.providers ?? []).map(lent),
@@ -120,6 +139,13 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
     defaultModels: Object.fromEntries(Object.entries(defaultModels).filter(([, model]) => model !== undefined)),
     timeoutMs,
   })
+  return {
+    ...service,
+    async close() {
+      await Promise.all(shadows.map((each) => each.close()))
+      await service.close()
+    },
+  }
 }
 
 /** An alias is for every task that its model does: a provider may take any name for several. */

@@ -9,6 +9,7 @@ import type { GenerateInput } from '../inference/task.js'
 import { priceTable } from '../price-table.js'
 import type { Principal } from '../principal.js'
 import { namedModels } from '../providers/named-models.js'
+import type { ShadowResult } from '../wrappers/shadowed.js'
 import { defineGateway, type GatewayConfig, gatewayJsonSchema } from './config.js'
 import { type GatewayServiceOptions, gatewayService } from './gateway-service.js'
 import { reloadableService } from './reloadable-service.js'
@@ -165,6 +166,48 @@ describe('gatewayService', () => {
     expect(await ask('plan', who('free', 'globex'))).toEqual(['ok', 'gpt/gpt-4o'])
     expect(await ask('plan', who('odd'))).toEqual(['ok', 'gpt/gpt-odd'])
     expect(await ask('plan')).toEqual(['ok', 'gpt/gpt-4o-mini'])
+  })
+
+  it('asks another beside one that is silent', async () => {
+    const models = {
+      quick: { targets: ['claude/claude-test'], hedge: { afterMs: 20, target: 'spare' } },
+      spare: { targets: ['gpt/gpt-4o'] },
+      again: { targets: ['claude/claude-test'], maxAttempts: 1, hedge: { afterMs: 0 } },
+    }
+    const { ask, anthropic } = await start({ 'claude-test': { stallAfter: -1 } }, { models })
+    const called = anthropic.next()
+    expect(await ask('quick')).toEqual(['ok', 'claude/claude-test', 'gpt/gpt-4o'])
+    expect(await (await called).broken).toBe(true)
+    // The attempts of a route are those of its hedges too.
+    const later = anthropic.next()
+    const asked = ask('again')
+    await later
+    anthropic.script('claude-test', {})
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(anthropic.calls).toHaveLength(2)
+    await anthropic.close()
+    expect(await asked).toEqual(['upstream_failed', 'claude/claude-test'])
+  })
+
+  it('shows a share to another, until it is closed', async () => {
+    const results: ShadowResult[] = []
+    const models = { chat: { targets: ['gpt/gpt-4o'], shadow: { to: 'claude/claude-test', share: 1 } } }
+    const { ask, service, anthropic } = await start(
+      {},
+      { models },
+      {
+        onShadow: (result) => void results.push(result),
+      },
+    )
+    expect(await ask('chat')).toEqual(['ok', 'gpt/gpt-4o'])
+    await expect.poll(() => results.length).toBe(1)
+    expect(results[0]).toMatchObject({ outcome: 'ok', target: { provider: 'claude', model: 'claude-test' } })
+    anthropic.script('claude-test', { delayMs: 200 })
+    const called = anthropic.next()
+    await ask('chat')
+    await called
+    await service.close()
+    expect(results[1]).toMatchObject({ outcome: 'ok' })
   })
 
   it('asks the cheapest, by the prices that it is given', async () => {

@@ -13,18 +13,28 @@ export interface RecordedUsage {
   readonly usage: Usage
   /** Milliseconds spent waiting for the model. */
   readonly upstreamMs?: number
+  /** Where several attempts go on beside each other: the one that used it. */
+  readonly branch?: Branch
 }
 
+/** One of the attempts of a request that go on beside each other, with those that follow it; `undefined` is the first. */
+export type Branch = symbol | undefined
+
 type UsageListener = (context: RequestContext, call: RecordedCall) => void
-type DispatchListener = (context: RequestContext, target: Target) => void | Promise<void>
+type DispatchListener = (context: RequestContext, target: Target, branch: Branch) => void | Promise<void>
+type BranchListener = (context: RequestContext, branch: Branch) => void
 
 const usageKey = Symbol.for('tollgate.usage-listeners')
 const dispatchKey = Symbol.for('tollgate.dispatch-listeners')
+const branchKey = Symbol.for('tollgate.branch-listeners')
 
 /** One call of a model, and what it used. */
 export interface RecordedCall {
   readonly target: Target
   readonly usage: Usage
+  readonly branch: Branch
+  /** What it alone cost: known when all listeners have been told; `undefined` if it is not. */
+  readonly costNanoUsd: number | undefined
 }
 
 /** What attempts before this one came to: all of them are paid for. */
@@ -40,6 +50,7 @@ interface Listening extends RequestContext {
   [earlierKey]?: EarlierCalls
   [usageKey]?: UsageListener[]
   [dispatchKey]?: DispatchListener[]
+  [branchKey]?: BranchListener[]
 }
 
 /**
@@ -70,7 +81,11 @@ export function recordUsage(req: IncomingMessage, recorded: RecordedUsage): void
   context.target = target
   context.usage = earlier === undefined ? usage : addUsage(earlier.usage, usage)
   if (recorded.upstreamMs !== undefined) context.upstreamMs = recorded.upstreamMs
-  for (const listener of context[usageKey] ?? []) listener(context, { target, usage })
+  const call = { target, usage, branch: recorded.branch, costNanoUsd: undefined as number | undefined }
+  for (const listener of context[usageKey] ?? []) listener(context, call)
+  const before = earlier === undefined ? 0 : earlier.costNanoUsd
+  const all = context.costNanoUsd
+  call.costNanoUsd = all === undefined || before === undefined ? undefined : all - before
 }
 
 /**
@@ -100,15 +115,15 @@ export function onUsage(context: RequestContext, listener: UsageListener): void 
  * included; a handler that calls an SDK by hand may. Throws what a listener throws (`price_unknown`, for one).
  * Synchronous unless a listener is not.
  */
-export function dispatching(context: RequestContext, target: Target): void | Promise<void> {
+export function dispatching(context: RequestContext, target: Target, branch?: Branch): void | Promise<void> {
   context.target = target
   const listeners = (context as Listening)[dispatchKey]
   if (listeners === undefined) return
   let pending: Promise<void> | undefined
   for (const listener of listeners) {
-    if (pending !== undefined) pending = pending.then(() => listener(context, target))
+    if (pending !== undefined) pending = pending.then(() => listener(context, target, branch))
     else {
-      const result = listener(context, target)
+      const result = listener(context, target, branch)
       if (result !== undefined) pending = result
     }
   }
@@ -120,5 +135,18 @@ export function onDispatch(context: RequestContext, listener: DispatchListener):
   const listening = context as Listening
   const listeners = listening[dispatchKey]
   if (listeners === undefined) listening[dispatchKey] = [listener]
+  else listeners.push(listener)
+}
+
+/** One of the attempts that went on beside each other is over, after what it used was recorded; another one answers. */
+export function endBranch(context: RequestContext, branch: Branch): void {
+  for (const listener of (context as Listening)[branchKey] ?? []) listener(context, branch)
+}
+
+/** For middlewares: called when an attempt beside others is over. */
+export function onBranchEnd(context: RequestContext, listener: BranchListener): void {
+  const listening = context as Listening
+  const listeners = listening[branchKey]
+  if (listeners === undefined) listening[branchKey] = [listener]
   else listeners.push(listener)
 }

@@ -26,10 +26,22 @@ export interface Call {
   readonly spent?: (usage: Usage) => void
   /** Told of each attempt that failed and is followed by another. */
   readonly failed?: (target: Target, error: unknown) => void
+  /** Told of each attempt that was stopped because another had answered. */
+  readonly outrun?: (target: Target) => void
+  /** Begins an attempt beside the one under way, with money of its own: for wrappers that send a call twice at once. */
+  readonly beside?: () => AttemptBeside
   /** How often the call may still be sent to a model, by all wrappers together. Made by the outermost one. */
   readonly attempts?: { left: number; last?: Target }
   /** Is a request on its way? Kept by the service and by wrappers that wait before a model or between attempts: who leaves then has nothing to pay for. */
   readonly progress?: { sent: boolean }
+}
+
+/** An attempt that goes on beside another one of the same call. */
+export interface AttemptBeside {
+  /** To be told of this attempt instead of the call's own. */
+  readonly call: Pick<Call, 'dispatching' | 'spent' | 'failed' | 'outrun' | 'beside'>
+  /** It is over, and what it used was told. `won`: it answers, the other one is over, and what the call itself is told from now on is of this one. */
+  end(won: boolean): void
 }
 
 /** The parts of one answer. To be iterated once. */

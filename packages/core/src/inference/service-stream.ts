@@ -113,8 +113,7 @@ function inOnePart<T extends Task>(model: Model<T>, input: Tasks[T]['input'], ca
 function wholeText(model: Model<'generate'>, input: GenerateInput, call: Call): ModelStream<'generate'> {
   let result: Result<'generate'> | undefined
   const parts = async function* (): AsyncGenerator<Part<'generate'>> {
-    const { native: _, ...typed } = input
-    result = await model.run(typed, call)
+    result = await model.run(inOurWords(input), call)
     const { text, toolCalls, finishReason } = result.output
     if (text !== '') yield { type: 'text', text }
     for (const [index, { id, name, arguments: json }] of toolCalls.entries()) {
@@ -126,4 +125,11 @@ function wholeText(model: Model<'generate'>, input: GenerateInput, call: Call): 
     usageSoFar: () => result?.usage ?? model.inputUsage?.(input) ?? noUsage,
     [Symbol.asyncIterator]: parts,
   }
+}
+
+/** The input without the caller's own request, which may ask for a stream. What it says in our words may be getters of a class, which a spread would lose. */
+export function inOurWords(input: GenerateInput): GenerateInput {
+  const { native: _, ...own } = input
+  const { messages, tools, toolChoice, parallelToolCalls, responseFormat, reasoning } = input
+  return { ...own, messages, tools, toolChoice, parallelToolCalls, responseFormat, reasoning }
 }

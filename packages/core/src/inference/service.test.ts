@@ -197,6 +197,19 @@ describe('inferenceService.stream', () => {
     expect(await collect(models.stream('generate', 'm', input, call()))).toEqual([text, end])
   })
 
+  it('gives such a model what was asked in our words, which may be getters', async () => {
+    const run = vi.fn(() => Promise.resolve(result))
+    const models = service({ run })
+    class Asked {
+      native = { dialect: 'openai-chat' as const, body: { stream: true } }
+      get messages() {
+        return input.messages
+      }
+    }
+    await collect(models.stream('generate', 'm', new Asked(), call()))
+    expect(run).toHaveBeenCalledExactlyOnceWith(input, expect.anything())
+  })
+
   it('lets go of the model, and tells what was spent, when its reader breaks off', async () => {
     let released = false
     const spent = vi.fn()

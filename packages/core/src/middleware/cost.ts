@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { configInvalid, TollgateError } from '../errors.js'
 import type { RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
-import { earlierCalls, onDispatch, onUsage, type RecordedCall } from '../http/record-usage.js'
+import { type Branch, earlierCalls, onDispatch, onUsage, type RecordedCall } from '../http/record-usage.js'
 import { costNanoUsd, formatUsd, parseUsd } from '../money.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { priceOverrides } from '../price-overrides.js'
@@ -86,13 +86,14 @@ export function cost(options: CostOptions = {}): Handler {
   }
 
   return middleware('cost', (context, _req, res) => {
-    let dispatched: Target | undefined
-    onDispatch(context, (_context, target) => {
-      dispatched = target
+    let last: { readonly target: Target; readonly branch: Branch } | undefined
+    onDispatch(context, (_context, target, branch) => {
+      last = { target, branch }
       refuseUnpriced(context, target)
     })
     onUsage(context, (_context, call) => {
-      const own = costOf(context, call, dispatched)
+      // What was dispatched beside it is another model.
+      const own = costOf(context, call, last?.branch === call.branch ? last?.target : undefined)
       const earlier = earlierCalls(context)
       const nanoUsd = earlier === undefined ? own : sum(earlier.costNanoUsd, own)
       context.costNanoUsd = nanoUsd

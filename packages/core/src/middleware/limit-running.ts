@@ -1,11 +1,23 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import type { EarlierCalls } from '../http/record-usage.js'
+import type { Branch, RecordedCall } from '../http/record-usage.js'
 import { isPromise } from '../stores/awaitable.js'
 import type { Target } from '../target.js'
-import type { Usage } from '../usage.js'
 import type { LimitEstimate } from './limit-estimate.js'
 import type { LimitSubject } from './limit-rules.js'
 import type { Taken } from './limit-taking.js'
+
+/** Attempts of a request that follow one another; others may go on beside them. */
+export interface Lane {
+  /** What was taken for the model that is called, beside what was taken at the arrival. */
+  ofModel: readonly Taken[]
+  dispatched: Target | undefined
+  /** What the model that was dispatched last is known to have used. */
+  own: RecordedCall | undefined
+  /** The last model was refused. */
+  refused: boolean
+  /** What is taken from now on is given back. */
+  over: boolean
+}
 
 /** A request that is not over. */
 export interface Running {
@@ -13,15 +25,9 @@ export interface Running {
   readonly estimate: LimitEstimate | undefined
   /** What was taken at the arrival. */
   readonly taken: readonly Taken[]
-  /** What was taken for the model that is called, beside that. */
-  ofModel: readonly Taken[]
-  dispatched: Target | undefined
-  /** What the model that was dispatched last is known to have used. */
-  own: Usage | undefined
-  /** What attempts before that came to. */
-  earlier: EarlierCalls | undefined
-  /** Refused after it was let in: nothing of it counts. */
-  refused: boolean
+  readonly lanes: Map<Branch, Lane>
+  /** Units that are settled already, by the name of a rule over all models. */
+  readonly settled: Map<string, number>
 }
 
 /** Renews what running requests hold, every so often, with one timer that is there only while something runs. */
@@ -32,8 +38,9 @@ export function runningRequests(everyMs: number) {
   let timer: NodeJS.Timeout | undefined
 
   const renew = (): void => {
-    for (const { taken, ofModel, subject } of running) {
-      for (const { store, reservation, entries } of [...taken, ...ofModel]) {
+    for (const { taken, lanes, subject } of running) {
+      const ofModels = [...lanes.values()].flatMap(({ ofModel }) => ofModel)
+      for (const { store, reservation, entries } of [...taken, ...ofModels]) {
         if (!entries.some(({ claim }) => claim.kind !== 'bucket')) continue
         const log = (error: unknown) =>
           subject.context.log?.warn({ err: error }, 'what a request holds was not renewed')

@@ -7,7 +7,7 @@ import type { RequestContext } from '../http/context.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { onEnd, type RequestEnd } from '../http/observe.js'
 import { type RateLimitFieldStyle, rateLimitFieldStyles } from '../http/rate-limit-fields.js'
-import { type EarlierCalls, earlierCalls, onDispatch, onUsage } from '../http/record-usage.js'
+import { type Branch, type EarlierCalls, earlierCalls, onBranchEnd, onDispatch, onUsage } from '../http/record-usage.js'
 import { costNanoUsd } from '../money.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import type { PriceTable } from '../price-table.js'
@@ -26,7 +26,7 @@ import {
   type LimitSubject,
   limitRule,
 } from './limit-rules.js'
-import { type Running, runningRequests } from './limit-running.js'
+import { type Lane, type Running, runningRequests } from './limit-running.js'
 import { type Entry, type LimitEvent, limitTaking, type Taken } from './limit-taking.js'
 
 export type { LimitAmount, LimitPer } from './limit-rules.js'
@@ -247,12 +247,13 @@ export function limits(options: LimitsOptions): Limits {
     }
   }
 
-  /** What the model that was called last has used: of several that were, its part. */
-  const ownOf = ({ subject: { context }, own, earlier }: Running): Used => {
-    const { usage, costNanoUsd: nanoUsd } = context
-    if (earlier === undefined) return { usage, nanoUsd }
-    const before = earlier.costNanoUsd
-    return { usage: own, nanoUsd: nanoUsd === undefined || before === undefined ? undefined : nanoUsd - before }
+  const laneOf = ({ lanes }: Running, branch: Branch): Lane => {
+    let lane = lanes.get(branch)
+    if (lane === undefined) {
+      lane = { ofModel: [], dispatched: undefined, own: undefined, refused: false, over: false }
+      lanes.set(branch, lane)
+    }
+    return lane
   }
   /** Units of a rule that this is; `undefined` if nothing is known. */
   const unitsUsed = (
@@ -267,50 +268,72 @@ export function limits(options: LimitsOptions): Limits {
     const price = usage === undefined || target === undefined ? undefined : tableOf(principal)?.price(target, usage)
     return usage === undefined || price === undefined ? undefined : costNanoUsd(usage, price)
   }
-  /** An attempt before, that failed: what it has used is its model's. What counts for all models is settled at the end. */
-  const endAttempt = (run: Running): void => {
-    const { subject, ofModel, dispatched, own } = run
-    run.ofModel = []
+  /** An attempt that is over while the request is not: what it has used is its model's. Of what counts for all models that much is settled as was taken for it; the rest is at the end. */
+  const endAttempt = ({ subject, settled }: Running, lane: Lane): void => {
+    const { ofModel, dispatched, own } = lane
+    const earlier = earlierCalls(subject.context)
+    lane.ofModel = []
+    lane.own = undefined
+    lane.dispatched = undefined
     for (const taken of ofModel) {
-      if (own === undefined) giveBack(taken, subject)
-      else {
-        const used = ownOf(run)
-        const actual = taken.entries.map(({ rule, claim }) => {
-          if (!rule.perModel || rule.measure === 'concurrency') return 0
+      const actual = taken.entries.map(({ rule, claim }) => {
+        if (rule.perModel) {
+          if (own === undefined || rule.measure === 'concurrency') return 0
+          const used = { usage: own.usage, nanoUsd: own.costNanoUsd }
           return unitsUsed(rule, used, dispatched, subject) ?? unitsOf(claim)
-        })
-        settle(taken, actual, subject)
-      }
+        }
+        const before = settled.get(rule.name) ?? 0
+        const part = Math.max(0, Math.min(unitsOf(claim), spentOf(rule, earlier) - before))
+        settled.set(rule.name, before + part)
+        return part
+      })
+      if (own === undefined && actual.every((units) => units === 0)) giveBack(taken, subject)
+      else settle(taken, actual, subject)
     }
-    run.own = undefined
-    run.earlier = earlierCalls(subject.context)
   }
 
-  /** What the model that is called asks for: its own rules, money that its price needs beyond what was reserved, and what attempts before have used of that. */
-  const dispatch = (run: Running, target: Target, address: () => string, res: ServerResponse): void | Promise<void> => {
+  /** What the model that is called asks for: its own rules, and of the others what was not reserved for it: money that its price needs beyond that, what attempts before have used, and what others beside it may use. */
+  const dispatch = (
+    run: Running,
+    lane: Lane,
+    target: Target,
+    address: () => string,
+    res: ServerResponse,
+  ): void | Promise<void> => {
     const subject = { ...run.subject, target }
-    endAttempt(run)
-    run.dispatched = target
+    endAttempt(run, lane)
+    lane.dispatched = target
     // An earlier target may have been refused, and this one taken instead.
-    run.refused = false
-    const reserved = (name: string) =>
-      run.taken.flatMap(({ entries }) => entries).find(({ rule }) => rule.name === name)?.claim
+    lane.refused = false
+    const earlier = earlierCalls(run.subject.context)
+    const beside = [...run.lanes.values()].filter((other) => other !== lane)
+    const reserved = (parts: readonly Taken[], { name }: CompiledRule) =>
+      parts
+        .flatMap(({ entries }) => entries)
+        .reduce((sum, { rule, claim }) => (rule.name === name ? sum + unitsOf(claim) : sum), 0)
     const more = (rule: CompiledRule): number => {
-      const before = rule.perModel ? 0 : spentOf(rule, run.earlier)
+      if (rule.perModel) return costOf(rule, subject, run.estimate)
+      if (rule.measure === 'requests' || rule.measure === 'concurrency') return 0
+      const before = spentOf(rule, earlier) - (run.settled.get(rule.name) ?? 0)
       // Tokens are reserved at the arrival, whatever the model.
-      if (!rule.perModel && rule.measure !== 'money') return before
-      const claim = reserved(rule.name)
-      const cost = before + costOf(rule, subject, run.estimate)
-      return claim === undefined || claim.kind === 'lease' ? cost : cost - claim.cost
+      const own = rule.measure === 'money' ? costOf(rule, subject, run.estimate) - reserved(run.taken, rule) : 0
+      return beside.reduce((sum, other) => {
+        const { dispatched, ofModel } = other
+        const isOpen = dispatched !== undefined && other.own === undefined && !other.refused
+        const open = isOpen ? costOf(rule, { ...run.subject, target: dispatched }, run.estimate) : 0
+        return sum + open - reserved(ofModel, rule)
+      }, before + own)
     }
     const wanted = (rule: CompiledRule) => rule.perModel || more(rule) > 0
     const entries = entriesOf(subject, address, wanted, (rule) => Math.max(0, more(rule)))
     if (entries.length === 0) return undefined
     const keep = (taken: Taken | undefined) => {
-      if (taken !== undefined) run.ofModel = [taken]
+      if (taken === undefined) return
+      if (lane.over) giveBack(taken, subject)
+      else lane.ofModel = [taken]
     }
     const refuse = (error: unknown) => {
-      run.refused = true
+      lane.refused = true
       throw error
     }
     try {
@@ -323,8 +346,11 @@ export function limits(options: LimitsOptions): Limits {
 
   const finish = (run: Running, end: RequestEnd): void => {
     running.delete(run)
-    const { subject, taken, ofModel, dispatched, refused } = run
+    const { subject, taken, settled } = run
+    const lanes = [...run.lanes.values()]
+    for (const lane of lanes) lane.over = true
     const { context, principal } = subject
+    const dispatched = lanes.find((lane) => lane.dispatched !== undefined)?.dispatched
     const { usage, costNanoUsd: nanoUsd, target = dispatched } = context
     const isCached = context.cache === 'hit' || context.cache === 'collapsed'
     if (usage !== undefined && !isCached && target !== undefined) {
@@ -332,40 +358,42 @@ export function limits(options: LimitsOptions): Limits {
     }
     const failed = end.aborted || end.status >= 400 || context.error !== undefined
     /** What a rule was really used by; of what nobody told, all that was reserved, if there was a call and it did not fail. */
-    const usedOf = (rule: CompiledRule, reserved: number): number => {
+    const usedOf = (rule: CompiledRule, reserved: number, used: Used, of: Target | undefined): number => {
       if (rule.measure === 'requests') return reserved
       if (rule.measure === 'concurrency' || isCached) return 0
-      const used = rule.perModel ? ownOf(run) : { usage, nanoUsd }
-      const units = unitsUsed(rule, used, target, subject)
+      const units = unitsUsed(rule, used, of, subject)
       return units ?? (used.usage === undefined && (failed || dispatched === undefined) ? 0 : reserved)
     }
-    const parts = [...taken, ...ofModel]
+    const parts = [
+      ...taken.map((part) => ({ part, lane: undefined })),
+      ...lanes.flatMap((lane) => lane.ofModel.map((part) => ({ part, lane }))),
+    ]
     // Refused by the last model: an attempt before it may have used something all the same.
-    if (refused && usage === undefined) {
-      for (const part of parts) giveBack(part, subject)
+    if (usage === undefined && lanes.length > 0 && lanes.every(({ refused }) => refused)) {
+      for (const { part } of parts) giveBack(part, subject)
       return
     }
     const [only] = parts
-    if (only !== undefined && parts.length === 1) {
-      // What is counted in requests was charged at the arrival, and nothing of it changes.
-      if (only.entries.every(({ rule }) => rule.measure === 'requests')) return
-      settle(
-        only,
-        only.entries.map(({ rule, claim }) => usedOf(rule, unitsOf(claim))),
-        subject,
-      )
-      return
-    }
+    // What is counted in requests was charged at the arrival, and nothing of it changes.
+    if (parts.length === 1 && only?.part.entries.every(({ rule }) => rule.measure === 'requests') === true) return
     const left = new Map<string, number>()
-    for (const { name } of rules) {
-      const claims = parts.flatMap(({ entries }) => entries).filter(({ rule }) => rule.name === name)
+    for (const rule of rules) {
+      if (rule.perModel) continue
+      const claims = parts.flatMap(({ part }) => part.entries).filter(({ rule: { name } }) => name === rule.name)
       const reserved = claims.reduce((sum, { claim }) => sum + unitsOf(claim), 0)
-      const [first] = claims
-      if (first !== undefined) left.set(name, usedOf(first.rule, reserved))
+      if (claims.length === 0) continue
+      const all = usedOf(rule, reserved, { usage, nanoUsd }, target)
+      left.set(rule.name, Math.max(0, all - (settled.get(rule.name) ?? 0)))
     }
-    parts.forEach((part, index) => {
-      const later = new Set(parts.slice(index + 1).flatMap(({ entries }) => entries.map(({ rule }) => rule.name)))
+    parts.forEach(({ part, lane }, index) => {
+      const later = new Set(
+        parts.slice(index + 1).flatMap(({ part: { entries } }) => entries.map(({ rule }) => rule.name)),
+      )
       const actual = part.entries.map(({ rule, claim }) => {
+        if (rule.perModel) {
+          const own = { usage: lane?.own?.usage, nanoUsd: lane?.own?.costNanoUsd }
+          return usedOf(rule, unitsOf(claim), own, lane?.own?.target ?? lane?.dispatched)
+        }
         const all = left.get(rule.name) ?? 0
         // The last part of a rule bears what is over.
         const own = later.has(rule.name) ? Math.min(all, unitsOf(claim)) : all
@@ -410,16 +438,20 @@ export function limits(options: LimitsOptions): Limits {
           subject,
           estimate,
           taken: taken === undefined ? [] : [taken],
-          ofModel: [],
-          dispatched: undefined,
-          own: undefined,
-          earlier: undefined,
-          refused: false,
+          lanes: new Map(),
+          settled: new Map(),
         }
         if (wantsEstimate || asksAgain) {
-          onDispatch(context, (_context, target) => dispatch(run, target, address, res))
+          onDispatch(context, (_context, target, branch) => dispatch(run, laneOf(run, branch), target, address, res))
           onUsage(context, (_context, call) => {
-            run.own = call.usage
+            laneOf(run, call.branch).own = call
+          })
+          onBranchEnd(context, (_context, branch) => {
+            const lane = run.lanes.get(branch)
+            if (lane === undefined) return
+            lane.over = true
+            endAttempt(run, lane)
+            run.lanes.delete(branch)
           })
         }
         running.add(run)

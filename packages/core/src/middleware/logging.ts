@@ -36,6 +36,8 @@ export interface LoggingOptions {
 export interface Logging extends Handler {
   /** Writes what the default logger still holds. Nothing to do for a logger of your own. */
   flush(): void
+  /** For what belongs to no request. */
+  readonly log: Log
 }
 
 const neverLogged = [
@@ -116,7 +118,7 @@ export function logging(options: LoggingOptions = {}): Logging {
     logger[lineLevel](line, 'request')
   }
 
-  return Object.assign(handler, { flush: () => destination?.flushSync() })
+  return Object.assign(handler, { flush: () => destination?.flushSync(), log: logger })
 }
 
 function levelByStatus(status: number): LogLevel {

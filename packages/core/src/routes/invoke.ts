@@ -3,8 +3,8 @@ import { z } from 'zod'
 import { isTollgateError, TollgateError } from '../errors.js'
 import type { RequestContext } from '../http/context.js'
 import { holdEnd } from '../http/observe.js'
-import { dispatching, recordAttempt, recordUsage } from '../http/record-usage.js'
-import type { Call } from '../inference/model.js'
+import { type Branch, dispatching, endBranch, recordAttempt, recordUsage } from '../http/record-usage.js'
+import type { AttemptBeside, Call } from '../inference/model.js'
 import type { InferenceService } from '../inference/service.js'
 import type { Part, Result, Task, Tasks } from '../inference/task.js'
 import { objectOption } from '../options.js'
@@ -144,6 +144,14 @@ interface Meter {
 interface Attempt {
   readonly target: Target
   readonly outcome: string
+  readonly isHedge: boolean
+}
+
+/** Attempts that follow one another, beside others: whom the last of them was sent to. */
+interface Lane {
+  branch: Branch
+  target: Target | undefined
+  isHedge: boolean
 }
 
 function outcomeOf(error: unknown): string {
@@ -158,12 +166,12 @@ function wantsDecision({ headers }: IncomingMessage): boolean {
   return asked !== undefined && asked !== '' && asked !== '0'
 }
 
-/** A list of RFC 9651: each model that was tried, in their order, and what came of it. */
+/** A list of RFC 9651: each model that was tried and what came of it, in the order in which that was known; `hedge` marks what went beside another attempt. */
 function decisionOf(attempts: readonly Attempt[]): string {
   return attempts
-    .map(({ target: { provider, model }, outcome }) => {
+    .map(({ target: { provider, model }, outcome, isHedge }) => {
       const name = `${provider}/${model}`.replace(/[^\x20-\x7e]|["\\]/g, '?')
-      return `"${name.slice(0, 256)}";outcome=${outcome}`
+      return `"${name.slice(0, 256)}";outcome=${outcome}${isHedge ? ';hedge' : ''}`
     })
     .join(', ')
 }
@@ -184,7 +192,9 @@ function drainingSignal({ signal }: RequestContext): AbortSignal {
 }
 
 function meterOf(context: RequestContext, req: IncomingMessage, onDisconnect: OnDisconnect): Meter {
-  let target: Target | undefined
+  const own: Lane = { branch: undefined, target: undefined, isHedge: false }
+  /** Attempts under way beside the call's own. */
+  let beside = 0
   let waitedMs = 0
   let since: number | undefined
   const attempts: Attempt[] = []
@@ -195,37 +205,63 @@ function meterOf(context: RequestContext, req: IncomingMessage, onDisconnect: On
     if (since !== undefined) waitedMs += performance.now() - since
     since = undefined
   }
-  const known = (): Target => {
+  const known = ({ target }: Lane): Target => {
     if (target === undefined)
       throw new TollgateError('internal', 'The inference service did not say which model it used.')
     return target
   }
-  const record = (usage: Usage) => recordUsage(req, { ...known(), usage, upstreamMs: waitedMs })
+  const recorded = (lane: Lane, usage: Usage) => {
+    const upstreamMs = since === undefined ? waitedMs : waitedMs + performance.now() - since
+    return { ...known(lane), usage, upstreamMs, branch: lane.branch }
+  }
+  const record = (usage: Usage) => recordUsage(req, recorded(own, usage))
+  const callOf = (lane: Lane): AttemptBeside['call'] => ({
+    dispatching(next) {
+      lane.target = next
+      const asked = dispatching(context, next, lane.branch)
+      // What the others think about is not time that the model took.
+      const begin = () => {
+        if (beside === 0 || since === undefined) start()
+      }
+      if (asked === undefined) begin()
+      else return asked.then(begin)
+    },
+    spent(usage) {
+      recordAttempt(req, recorded(lane, usage))
+      if (beside === 0) stop()
+    },
+    failed(target, error) {
+      attempts.push({ target, outcome: outcomeOf(error), isHedge: lane.isHedge })
+    },
+    outrun(target) {
+      attempts.push({ target, outcome: 'outrun', isHedge: lane.isHedge })
+    },
+    beside() {
+      const other: Lane = { branch: Symbol(), target: undefined, isHedge: true }
+      beside += 1
+      return {
+        call: callOf(other),
+        end(won) {
+          beside -= 1
+          endBranch(context, won ? lane.branch : other.branch)
+          if (won) Object.assign(lane, other)
+        },
+      }
+    },
+  })
   const call: Call = {
     signal: onDisconnect === 'drain' ? drainingSignal(context) : context.signal,
     requestId: context.id,
     ...(context.deadline === undefined ? {} : { deadline: context.deadline }),
     ...(context.principal === undefined ? {} : { principal: context.principal }),
-    dispatching(next: Target) {
-      target = next
-      const asked = dispatching(context, next)
-      // What the others think about is not time that the model took.
-      if (asked === undefined) start()
-      else return asked.then(start)
-    },
-    spent(usage) {
-      stop()
-      recordAttempt(req, { ...known(), usage, upstreamMs: waitedMs })
-    },
-    failed(failedTarget, error) {
-      attempts.push({ target: failedTarget, outcome: outcomeOf(error) })
-    },
+    ...callOf(own),
   }
   /** What was tried, and what came of it: for those who ask, and for the log. */
   const tell = (res: ServerResponse, outcome: string) => {
+    const { target, isHedge } = own
     if (target === undefined || (attempts.length === 0 && !wantsDecision(req))) return
-    context.decision = decisionOf([...attempts, { target, outcome }])
+    context.decision = decisionOf([...attempts, { target, outcome, isHedge }])
     if (wantsDecision(req) && !res.headersSent) res.setHeader(decisionHeader, context.decision)
   }
-  return { call, target: known, start, stop, waitedMs: () => waitedMs, record, tell }
+  return { call, target: () => known(own), start, stop, waitedMs: () => waitedMs, record, tell }
 }

@@ -35,7 +35,8 @@ export function withTimeouts<T extends Task>(model: Model<T>, options: TimeoutsO
     ...model,
     async run(input, call) {
       if (totalMs === undefined) return model.run(input, call)
-      const limited = limitedCall(call)
+      const { progress = { sent: model.dispatches !== true } } = call
+      const limited = limitedCall({ ...call, progress })
       let isLate = false
       const timer = setTimeout(() => {
         isLate = true
@@ -44,8 +45,8 @@ export function withTimeouts<T extends Task>(model: Model<T>, options: TimeoutsO
       try {
         return await Promise.race([model.run(input, limited.call), limited.stopped])
       } catch (error) {
-        // The upstream was at it, and charges for the prompt at least.
-        const usage = isLate ? model.inputUsage?.(input) : undefined
+        // Where the upstream was at it, it charges for the prompt at least.
+        const usage = isLate && progress.sent ? model.inputUsage?.(input) : undefined
         if (usage !== undefined) call.spent?.(usage)
         throw error
       } finally {

@@ -1,0 +1,141 @@
+import { z } from 'zod'
+import { configInvalid } from '../errors.js'
+import type { Call, Model, ModelStream } from '../inference/model.js'
+import { streamOf } from '../inference/service-stream.js'
+import type { Part, Task } from '../inference/task.js'
+import { checkedOptions, functionOption, objectOption } from '../options.js'
+import { noUsage, totalTokens, type Usage } from '../usage.js'
+import { admit, withAttempts } from './failure.js'
+import { type Racer, race } from './hedge-race.js'
+import { type LearnedDelay, learnedDelay } from './learned-delay.js'
+
+export interface HedgeOptions<T extends Task> {
+  /** Without a first output for so long, another attempt goes beside the one under way; and another after as long again. Milliseconds. */
+  readonly afterMs: number
+  /** `p95`: later than `afterMs` where one call in twenty takes longer than that, by what was seen of the last 100. Default: always `afterMs`. */
+  readonly after?: 'p95'
+  /** Attempts beside the first. Default 1. */
+  readonly maxHedges?: number
+  /** Whom the others are sent to. Default: the same model. */
+  readonly target?: Model<T>
+  /** Hedges for each call, on average: so that an upstream that is slow for all does not get twice the load. Default 0.1. */
+  readonly budgetRatio?: number
+  /** Hedges that may be saved up. Default 10. */
+  readonly budgetBurst?: number
+  /** How often a call is sent to a model at most, by all wrappers within this one. Default 6. */
+  readonly maxAttempts?: number
+  /** Milliseconds, never going back. Default `performance.now`. */
+  readonly now?: () => number
+}
+
+const schema = z.strictObject({
+  afterMs: z.number().min(0).max(3_600_000),
+  after: z.literal('p95').optional(),
+  maxHedges: z.int().min(1).max(5).default(1),
+  target: objectOption<Model>('a model of a provider', 'run').optional(),
+  budgetRatio: z.number().min(0).max(5).default(0.1),
+  budgetBurst: z.number().min(0).max(10_000).default(10),
+  maxAttempts: z.int().min(1).max(50).default(6),
+  now: functionOption<() => number>().default(() => () => performance.now()),
+})
+
+/**
+ * Asks again while the first is still silent, and takes the answer that begins first; the others are stopped, and what they have used is paid for. Of a stream its first part counts, of a run the whole
+ * answer. Each attempt is dispatched, and is of the attempts and the deadline of the whole call; how many calls are hedged is bounded.
+ *
+ * @throws TollgateError `config_invalid`; its models what the first attempt threw, when none is left
+ * @example hedged(openai.model('generate', 'gpt-4o'), { afterMs: 2_000, target: azure.model('generate', 'gpt-4o') })
+ */
+export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>): Model<T> {
+  const checked = checkedOptions('hedged', schema, options)
+  const { afterMs, after, maxHedges, budgetRatio, budgetBurst, maxAttempts, now } = checked
+  const { target = model } = options
+  if (target.task !== model.task) throw configInvalid('hedged: target must do the same task.')
+  let saved = budgetBurst
+  // A whole answer takes longer than the first word of one.
+  const delays = { run: learnedDelay(afterMs), stream: learnedDelay(afterMs) }
+
+  const raced = <Value>(
+    given: Call,
+    delay: LearnedDelay,
+    begin: (model: Model<T>, racer: Racer) => Promise<Value>,
+    won: (value: Value, racer: Racer) => void,
+  ): Promise<Value> => {
+    saved = Math.min(budgetBurst, saved + budgetRatio)
+    const call = withAttempts(given, maxAttempts)
+    const modelOf = ({ isHedge }: Racer) => (isHedge ? target : model)
+    let begunAt = 0
+    return race<Value>({
+      call,
+      maxHedges,
+      afterMs: delay.ms(),
+      mayHedge() {
+        if (saved < 1 || call.attempts.left <= 0) return false
+        saved -= 1
+        return true
+      },
+      admit: (racer) => admit(modelOf(racer), racer.call),
+      begin(racer) {
+        if (!racer.isHedge) begunAt = now()
+        return begin(modelOf(racer), racer)
+      },
+      won(value, racer) {
+        // Where a hedge has won, the first would have taken longer still.
+        if (after === 'p95') delay.learn(now() - begunAt)
+        won(value, racer)
+      },
+    })
+  }
+
+  return {
+    ...model,
+    dispatches: true,
+    run: (input, call) =>
+      raced(
+        call,
+        delays.run,
+        (racing, racer) => {
+          racer.used = (isStopped) => (isStopped && racer.call.progress.sent ? racing.inputUsage?.(input) : undefined)
+          return racing.run(input, racer.call)
+        },
+        (_result, racer) => {
+          // Who leaves from here on has it all the same.
+          if (call.progress !== undefined) call.progress.sent = true
+          racer.done()
+        },
+      ),
+    stream(input, call) {
+      let current: ModelStream<T> | undefined
+      async function* parts(): AsyncGenerator<Part<T>> {
+        let winner: Racer | undefined
+        const { first, rest } = await raced(
+          call,
+          delays.stream,
+          async (racing, racer) => {
+            const stream = streamOf(racing, input, racer.call)
+            const iterator = stream[Symbol.asyncIterator]()
+            racer.used = () => used(stream)
+            racer.close = () => void iterator.return?.()?.then(undefined, () => {})
+            return { stream, first: await iterator.next(), rest: iterator }
+          },
+          ({ stream }, racer) => {
+            current = stream
+            winner = racer
+          },
+        )
+        try {
+          for (let part = first; part.done !== true; part = await rest.next()) yield part.value
+        } finally {
+          winner?.done()
+          await rest.return?.()
+        }
+      }
+      return { usageSoFar: () => current?.usageSoFar() ?? noUsage, [Symbol.asyncIterator]: parts }
+    },
+  }
+}
+
+function used(stream: ModelStream): Usage | undefined {
+  const usage = stream.usageSoFar()
+  return totalTokens(usage) > 0 ? usage : undefined
+}
