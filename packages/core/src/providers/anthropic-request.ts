@@ -68,7 +68,7 @@ function built(input: GenerateInput, defaultMaxTokens: number): Json {
 }
 
 /** Budgets and no efforts: an effort is a budget, less than all that may be written. Without room for the least budget there is no thinking. */
-function thinkingOf({ effort, maxTokens }: ReasoningOptions, allTokens: number) {
+export function thinkingOf({ effort, maxTokens }: ReasoningOptions, allTokens: number) {
   if (effort === 'none') return { type: 'disabled' as const }
   const wanted = maxTokens ?? (effort === undefined ? undefined : thinkingTokens[effort])
   if (wanted === undefined || allTokens <= leastThinkingTokens) return undefined
@@ -76,7 +76,7 @@ function thinkingOf({ effort, maxTokens }: ReasoningOptions, allTokens: number) 
   return { type: 'enabled' as const, budget_tokens: budget }
 }
 
-function choiceOf(choice: ToolChoice | undefined, parallel: boolean | undefined): Json | undefined {
+export function choiceOf(choice: ToolChoice | undefined, parallel: boolean | undefined): Json | undefined {
   const single = parallel === false ? { disable_parallel_tool_use: true } : undefined
   if (choice === undefined) return single === undefined ? undefined : { type: 'auto', ...single }
   if (typeof choice !== 'string') return { type: 'tool', name: choice.name, ...single }
