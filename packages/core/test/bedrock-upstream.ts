@@ -200,7 +200,8 @@ function text(value: string) {
   return { type: 'string' as const, value }
 }
 
-function event(type: string, body: Body): Uint8Array {
+/** An event of a stream. */
+export function bedrockEvent(type: string, body: Body): Uint8Array {
   return codec.encode({
     headers: {
       ':event-type': text(type),
@@ -224,9 +225,9 @@ function exception({ type, message }: { readonly type: string; readonly message:
 }
 
 function eventsOf(body: Body, script: UpstreamScript): Uint8Array[] {
-  const events = [event('messageStart', { role: 'assistant' })]
+  const events = [bedrockEvent('messageStart', { role: 'assistant' })]
   for (const [contentBlockIndex, block] of blocksOf(script).entries()) {
-    const delta = (fields: Body) => events.push(event('contentBlockDelta', { contentBlockIndex, delta: fields }))
+    const delta = (fields: Body) => events.push(bedrockEvent('contentBlockDelta', { contentBlockIndex, delta: fields }))
     const { text, toolUse, reasoningContent } = block as {
       text?: string
       toolUse?: { toolUseId: string; name: string; input: unknown }
@@ -235,7 +236,7 @@ function eventsOf(body: Body, script: UpstreamScript): Uint8Array[] {
     // Texts and thoughts begin without saying so.
     if (toolUse !== undefined) {
       const { toolUseId, name } = toolUse
-      events.push(event('contentBlockStart', { contentBlockIndex, start: { toolUse: { toolUseId, name } } }))
+      events.push(bedrockEvent('contentBlockStart', { contentBlockIndex, start: { toolUse: { toolUseId, name } } }))
       for (const input of JSON.stringify(toolUse.input).match(/.{1,5}/gs) ?? []) delta({ toolUse: { input } })
     }
     if (text !== undefined) for (const word of wordsOf(text)) delta({ text: word })
@@ -245,9 +246,9 @@ function eventsOf(body: Body, script: UpstreamScript): Uint8Array[] {
       if (reasoningText?.signature !== undefined) delta({ reasoningContent: { signature: reasoningText.signature } })
       if (redactedContent !== undefined) delta({ reasoningContent: { redactedContent } })
     }
-    events.push(event('contentBlockStop', { contentBlockIndex }))
+    events.push(bedrockEvent('contentBlockStop', { contentBlockIndex }))
   }
-  events.push(event('messageStop', stopOf(body, script)))
+  events.push(bedrockEvent('messageStop', stopOf(body, script)))
   const usage = script.usage === false ? {} : { usage: usageOf(body, script) }
-  return [...events, event('metadata', { ...usage, metrics: { latencyMs: 7 } })]
+  return [...events, bedrockEvent('metadata', { ...usage, metrics: { latencyMs: 7 } })]
 }

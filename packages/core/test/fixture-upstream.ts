@@ -262,7 +262,7 @@ function writer(
 }
 
 function verbatim(res: ServerResponse, { status, headers, body }: NonNullable<UpstreamScript['answer']>): void {
-  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  const text = typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body)
   res.writeHead(status, { 'content-type': 'application/json', ...headers })
   res.end(text)
 }

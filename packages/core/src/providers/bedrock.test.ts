@@ -1,7 +1,13 @@
 import { BedrockRuntimeClient, ConverseCommand, ConverseStreamCommand } from '@aws-sdk/client-bedrock-runtime'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { bedrockApiKey, bedrockCredentials, bedrockRegion, bedrockUpstream } from '../../test/bedrock-upstream.js'
+import {
+  bedrockApiKey,
+  bedrockCredentials,
+  bedrockEvent,
+  bedrockRegion,
+  bedrockUpstream,
+} from '../../test/bedrock-upstream.js'
 import { defaultText, type UpstreamScript } from '../../test/fixture-upstream.js'
 import type { Call } from '../inference/model.js'
 import type { GenerateInput, Message, Part } from '../inference/task.js'
@@ -587,6 +593,27 @@ describe('bedrockProvider', () => {
     const stream = reset.stream?.(hello, call)
     await expect(collect(stream)).rejects.toMatchObject({ code: 'upstream_failed' })
     expect(stream?.usageSoFar()).toMatchObject({ estimated: true })
+  })
+
+  it('takes no stream for whole that says what was used and not why it ended', async () => {
+    const headers = { 'content-type': 'application/vnd.amazon.eventstream' }
+    const usage = { inputTokens: 1, outputTokens: 1, totalTokens: 2 }
+    const events = [
+      bedrockEvent('contentBlockDelta', { contentBlockIndex: 0, delta: { text: 'one' } }),
+      bedrockEvent('eventOfTomorrow', { a: 1 }),
+      bedrockEvent('metadata', { usage }),
+    ]
+    const told = async (all: Uint8Array[]) => {
+      const answer = { status: 200, headers, body: Buffer.concat(all) }
+      const { model } = await start({ [claude]: { answer } })
+      return collect(model.stream?.(hello, call))
+    }
+    await expect(told(events)).rejects.toMatchObject({ code: 'upstream_invalid' })
+    const stop = bedrockEvent('messageStop', { stopReason: 'end_turn' })
+    expect((await told([...events.slice(0, 2), stop, ...events.slice(2)])).map(({ type }) => type)).toEqual([
+      'text',
+      'end',
+    ])
   })
 
   it('takes no other stream, and no answer without content', async () => {

@@ -32,6 +32,8 @@ export interface BedrockOptions extends Omit<HttpOptions, 'baseUrl'> {
   readonly models?: readonly string[]
   /** The models behind ARNs that do not name them, such as those of application inference profiles: what one can do goes by its name. */
   readonly baseModels?: Readonly<Record<string, string>>
+  /** Where what is not given is looked up. Default `process.env`. */
+  readonly env?: Readonly<Record<string, string | undefined>>
   /** Counts tokens where the upstream does not say, and in streams that are left. Default: a quarter of the bytes. */
   readonly tokenizer?: Tokenizer
   /** Bytes of one event of a stream. Default 16,777,216 (16 MiB). */
@@ -58,6 +60,7 @@ const schema = z.strictObject({
     .optional(),
   models: z.array(z.string().regex(modelId, 'must be the id or the ARN of a model')).optional(),
   baseModels: z.record(z.string(), z.string()).default({}),
+  env: z.record(z.string(), z.string().optional()).optional(),
   tokenizer: objectOption<Tokenizer>('a Tokenizer, for example gptTokenizer()', 'count').optional(),
   maxEventBytes: z.int().min(1024).default(16_777_216),
 })
@@ -77,10 +80,11 @@ export function bedrockProvider(options: BedrockOptions = {}): Provider {
     maxEventBytes,
     ...checked
   } = checkedOptions('bedrockProvider', schema, options)
-  const { region = awsEnvironment(process.env).region } = checked
+  const found = awsEnvironment(options.env ?? process.env)
+  const { region = found.region } = checked
   if (region === undefined) throw configInvalid(`${name}: give a region, or set AWS_REGION.`)
   const { baseUrl = `https://bedrock-runtime.${region}.amazonaws.com` } = checked
-  const api = upstream(name, { ...options, baseUrl }, proofOf(name, region, options))
+  const api = upstream(name, { ...options, baseUrl }, proofOf(name, region, options, found))
   const known = models === undefined ? undefined : new Set(models)
   const family = (id: string): BedrockFamily => familyOf(Object.hasOwn(baseModels, id) ? (baseModels[id] ?? id) : id)
   const wire = bedrockWire(family)
@@ -116,9 +120,9 @@ export function bedrockProvider(options: BedrockOptions = {}): Provider {
   }
 }
 
-function proofOf(name: string, region: string, options: BedrockOptions) {
+function proofOf(name: string, region: string, options: BedrockOptions, found: ReturnType<typeof awsEnvironment>) {
   const given = options.apiKey !== undefined || options.credentials !== undefined
-  const { apiKey, credentials } = given ? options : awsEnvironment(process.env)
+  const { apiKey, credentials }: Pick<BedrockOptions, 'apiKey' | 'credentials'> = given ? options : found
   if (apiKey !== undefined && credentials !== undefined) throw configInvalid(`${name}: give credentials or apiKey.`)
   if (credentials !== undefined) return awsSignature(region, 'bedrock', credentials)
   const bearer = headerCredentials('authorization', apiKey, 'Bearer ')
