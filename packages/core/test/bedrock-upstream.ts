@@ -50,7 +50,7 @@ export function bedrockUpstream(scripts: Readonly<Record<string, UpstreamScript>
               contentType: 'application/vnd.amazon.eventstream',
               events: events.slice(0, -1),
               last: events.at(-1) as Uint8Array,
-              error: (error) => exception(error as { type: string; message: string }),
+              error: (error) => exception(error as { message: string }),
             }
           }
           default:
@@ -213,7 +213,7 @@ export function bedrockEvent(type: string, body: Body): Uint8Array {
   })
 }
 
-function exception({ type, message }: { readonly type: string; readonly message: string }): Uint8Array {
+function exception({ type = 'internalServerException', message }: { type?: string; message: string }): Uint8Array {
   return codec.encode({
     headers: {
       ':exception-type': text(type),

@@ -198,7 +198,9 @@ async function stream(
   const end = script.lineEnd ?? '\n'
   const framed = (event: string | Uint8Array) =>
     typeof event === 'string' ? `${event.replaceAll('\n', end)}${end}${end}` : event
-  if (script.noisy === true) await write('\uFEFF')
+  // Comments and marks are of Server-Sent Events alone.
+  const noisy = script.noisy === true && contentType === undefined
+  if (noisy) await write('\uFEFF')
   for (const event of script.withoutDone === true ? events : [...events, last]) {
     if (script.pauseMs !== undefined) await setTimeout(script.pauseMs)
     if (progress.events === script.stallAfter) {
@@ -214,7 +216,7 @@ async function stream(
       await write(framed(error(script.errorAfter.error)))
       break
     }
-    if (script.noisy === true) await write(framed(': comment'))
+    if (noisy) await write(framed(': comment'))
     await write(framed(event))
     progress.events += 1
     if (res.destroyed) return

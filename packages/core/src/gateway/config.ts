@@ -145,5 +145,12 @@ export function defineGateway(config: GatewayConfig): ReadGatewayConfig {
 
 /** JSON Schema (2020-12) of the configuration, for editors. */
 export function gatewayJsonSchema(): Record<string, unknown> {
-  return z.toJSONSchema(gatewayConfig, { io: 'input', unrepresentable: 'any' }) as Record<string, unknown>
+  return z.toJSONSchema(gatewayConfig, {
+    io: 'input',
+    unrepresentable: 'any',
+    // No JSON is a function.
+    override({ zodSchema, jsonSchema }) {
+      if (zodSchema._zod.def.type === 'custom') jsonSchema.not = {}
+    },
+  }) as Record<string, unknown>
 }
