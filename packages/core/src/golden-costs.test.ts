@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { costNanoUsd } from './money.js'
 import { priceTable } from './price-table.js'
 import { usageFromAnthropic } from './wire/anthropic-usage.js'
+import { usageFromBedrock } from './wire/bedrock-usage.js'
 import { usageFromGemini } from './wire/gemini-usage.js'
 import { usageFromOpenAi } from './wire/openai-usage.js'
 
@@ -15,7 +16,12 @@ interface Golden {
   readonly costNanoUsd: number
 }
 
-const readers = { openai: usageFromOpenAi, anthropic: usageFromAnthropic, gemini: usageFromGemini }
+const readers = {
+  openai: usageFromOpenAi,
+  anthropic: usageFromAnthropic,
+  bedrock: usageFromBedrock,
+  gemini: usageFromGemini,
+}
 const file = new URL('../test/golden/costs.json', import.meta.url)
 const golden = JSON.parse(readFileSync(file, 'utf8')) as Golden[]
 
@@ -35,6 +41,10 @@ describe('counts that are none', () => {
   it.each([null, undefined, {}, { input_tokens: -1, output_tokens: 1 }, { input_tokens: 1.5, output_tokens: 1 }])(
     'of Anthropic are no usage: %j',
     (usage) => expect(usageFromAnthropic(usage as never)).toBeUndefined(),
+  )
+  it.each([null, undefined, {}, { inputTokens: -1, outputTokens: 1 }, { inputTokens: 1, outputTokens: 0.5 }])(
+    'of Bedrock are no usage: %j',
+    (usage) => expect(usageFromBedrock(usage as never)).toBeUndefined(),
   )
   it.each([null, undefined, { promptTokenCount: -1 }, { candidatesTokenCount: 'x' }, { thoughtsTokenCount: 0.5 }])(
     'of Gemini are no usage: %j',

@@ -35,6 +35,21 @@ describe('list prices', () => {
     expect(prices.price(target('gemini/gemini-2.5-pro'))).toEqual(prices.price(target('google/gemini-2.5-pro')))
   })
 
+  it.each([
+    ['eu.anthropic.claude-sonnet-4-5-20250929-v1:0', 3_300_000, 16_500_000],
+    ['global.anthropic.claude-opus-4-5-20251101-v1:0', 5_000_000, 25_000_000],
+    [
+      'arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0',
+      3_300_000,
+      16_500_000,
+    ],
+    ['amazon.nova-pro-v1:0', 800_000, 3_200_000],
+    ['meta.llama3-3-70b-instruct-v1:0', 720_000, 720_000],
+    ['openai.gpt-oss-120b-1:0', 150_000, 600_000],
+  ])("know Bedrock's ids, its inference profiles and ARNs that end with them: %s", (model, inputToken, outputToken) => {
+    expect(prices.price({ provider: 'bedrock', model })).toMatchObject({ inputToken, outputToken })
+  })
+
   it('take the tier of the whole prompt, cached tokens included', () => {
     const model = { provider: 'google', model: 'gemini-2.5-pro' }
     const below = prices.price(model, used({ inputTokens: 100_000, cacheReadTokens: 100_000 }))

@@ -70,22 +70,35 @@ export interface FixtureUpstream {
   close(): Promise<void>
 }
 
-/** What is sent: JSON, or the events of a stream, each with its lines but the blank one. */
+/** What is sent: JSON, or the events of a stream, each with its lines but the blank one, or as bytes. */
 export type FixtureAnswer =
-  | { readonly status?: number; readonly json: unknown }
+  | { readonly status?: number; readonly headers?: Readonly<Record<string, string>>; readonly json: unknown }
   | {
-      readonly events: readonly string[]
+      readonly contentType?: string
+      readonly events: ReadonlyArray<string | Uint8Array>
       /** The terminal one. */
-      readonly last: string
-      readonly error: (error: unknown) => string
+      readonly last: string | Uint8Array
+      readonly error: (error: unknown) => string | Uint8Array
     }
+
+/** A request as it came, for those who look at its bytes. */
+export interface RawRequest {
+  readonly method: string
+  /** With its query. */
+  readonly path: string
+  readonly headers: IncomingHttpHeaders
+  readonly body: string
+}
 
 /** A vendor's wire. */
 export interface FixtureWire {
   /** In the path before what `answer` is asked for. */
   readonly version: string
   /** The answer to a request without the right credentials; `undefined` for one that has them. */
-  refuse(headers: IncomingHttpHeaders): FixtureAnswer | undefined
+  refuse(
+    headers: IncomingHttpHeaders,
+    request: RawRequest,
+  ): FixtureAnswer | undefined | Promise<FixtureAnswer | undefined>
   /** The model that a request is for. */
   modelOf?(path: string, body: Readonly<Record<string, unknown>>): string
   answer(
@@ -136,7 +149,8 @@ export async function fixtureUpstream(
     }
     calls.push(call)
     waiting.shift()?.(call)
-    const refused = wire.refuse(req.headers)
+    const { method = '', url = '', headers } = req
+    const refused = await wire.refuse(headers, { method, path: url, headers, body: text })
     if (refused !== undefined) {
       send(res, refused)
       return
@@ -171,16 +185,22 @@ export async function fixtureUpstream(
 
 async function stream(
   res: ServerResponse,
-  { events, last, error }: Extract<FixtureAnswer, { events: unknown }>,
+  { contentType, events, last, error }: Extract<FixtureAnswer, { events: unknown }>,
   script: UpstreamScript,
   progress: { events: number },
 ): Promise<void> {
-  res.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'x-ratelimit-remaining-requests': '7' })
+  res.writeHead(200, {
+    'content-type': contentType ?? 'text/event-stream; charset=utf-8',
+    'x-ratelimit-remaining-requests': '7',
+  })
   res.flushHeaders()
   const write = writer(res, script.split ?? 'none')
   const end = script.lineEnd ?? '\n'
-  const framed = (event: string) => `${event.replaceAll('\n', end)}${end}${end}`
-  if (script.noisy === true) await write('\uFEFF')
+  const framed = (event: string | Uint8Array) =>
+    typeof event === 'string' ? `${event.replaceAll('\n', end)}${end}${end}` : event
+  // Comments and marks are of Server-Sent Events alone.
+  const noisy = script.noisy === true && contentType === undefined
+  if (noisy) await write('\uFEFF')
   for (const event of script.withoutDone === true ? events : [...events, last]) {
     if (script.pauseMs !== undefined) await setTimeout(script.pauseMs)
     if (progress.events === script.stallAfter) {
@@ -196,7 +216,7 @@ async function stream(
       await write(framed(error(script.errorAfter.error)))
       break
     }
-    if (script.noisy === true) await write(framed(': comment'))
+    if (noisy) await write(framed(': comment'))
     await write(framed(event))
     progress.events += 1
     if (res.destroyed) return
@@ -213,7 +233,7 @@ export function wordsOf(text: string = defaultText): string[] {
 export const defaultText = 'Hello there, this is the upstream: 你好 🙂 "quoted" \\ done.'
 
 function send(res: ServerResponse, answer: FixtureAnswer): void {
-  if ('json' in answer) json(res, answer.status ?? 200, answer.json)
+  if ('json' in answer) json(res, answer.status ?? 200, answer.json, answer.headers)
 }
 
 /** The head and half of the body, then a reset. */
@@ -223,9 +243,12 @@ function cutShort(res: ServerResponse, body: unknown): void {
   res.write(text.slice(0, text.length / 2), () => res.socket?.resetAndDestroy())
 }
 
-function writer(res: ServerResponse, split: 'none' | 'bytes' | 'random'): (text: string) => Promise<void> {
-  return async (text) => {
-    const bytes = Buffer.from(text)
+function writer(
+  res: ServerResponse,
+  split: 'none' | 'bytes' | 'random',
+): (event: string | Uint8Array) => Promise<void> {
+  return async (event) => {
+    const bytes = Buffer.from(event as string)
     for (let from = 0; from < bytes.length; ) {
       const most = bytes.length - from
       const size = split === 'none' ? most : split === 'bytes' ? 1 : Math.ceil(Math.random() ** 3 * most)
@@ -241,13 +264,13 @@ function writer(res: ServerResponse, split: 'none' | 'bytes' | 'random'): (text:
 }
 
 function verbatim(res: ServerResponse, { status, headers, body }: NonNullable<UpstreamScript['answer']>): void {
-  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  const text = typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body)
   res.writeHead(status, { 'content-type': 'application/json', ...headers })
   res.end(text)
 }
 
-function json(res: ServerResponse, status: number, body: unknown): void {
+function json(res: ServerResponse, status: number, body: unknown, headers?: Readonly<Record<string, string>>): void {
   const text = Buffer.from(JSON.stringify(body))
-  res.writeHead(status, { 'content-type': 'application/json', 'content-length': text.length })
+  res.writeHead(status, { 'content-type': 'application/json', 'content-length': text.length, ...headers })
   res.end(text)
 }

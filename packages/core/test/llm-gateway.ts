@@ -8,6 +8,7 @@ import { onEnd } from '../src/http/observe.js'
 import { inferenceService } from '../src/inference/service.js'
 import { errorHandler } from '../src/middleware/error-handler.js'
 import { type AnthropicOptions, anthropicProvider } from '../src/providers/anthropic.js'
+import { bedrockProvider } from '../src/providers/bedrock.js'
 import { geminiProvider } from '../src/providers/gemini.js'
 import { openAiCompatible } from '../src/providers/openai-compatible.js'
 import { chatCompletions } from '../src/routes/chat-completions.js'
@@ -16,6 +17,7 @@ import { countTokens, messages } from '../src/routes/messages.js'
 import { responses } from '../src/routes/responses.js'
 import type { Usage } from '../src/usage.js'
 import { anthropicKey, anthropicUpstream } from './anthropic-upstream.js'
+import { bedrockCredentials, bedrockRegion, bedrockUpstream } from './bedrock-upstream.js'
 import type { UpstreamScript } from './fixture-upstream.js'
 import { geminiKey, geminiUpstream } from './gemini-upstream.js'
 import { type Host, hosts } from './hosts.js'
@@ -27,14 +29,14 @@ export interface Ended {
   readonly aborted: boolean
 }
 
-/** Both surfaces in front of both wires: models that begin with `claude` are Anthropic's, with `gemini` Google's, all others OpenAI's (with `native` those that have the Responses API); called by the vendors' own SDKs. */
+/** Both surfaces in front of both wires: models that begin with `claude` are Anthropic's, with `gemini` Google's, with `eu.` Bedrock's, all others OpenAI's (with `native` those that have the Responses API); called by the vendors' own SDKs. */
 export async function llmGateway(
   scripts: Readonly<Record<string, UpstreamScript>> = {},
   options: Partial<AnthropicOptions> & { heartbeatMs?: number; maxEventBytes?: number } = {},
 ) {
   const { heartbeatMs, ...anthropicOptions } = options
   const [openAi, anthropic] = [await openAiUpstream(scripts), await anthropicUpstream(scripts)]
-  const gemini = await geminiUpstream(scripts)
+  const [gemini, bedrock] = [await geminiUpstream(scripts), await bedrockUpstream(scripts)]
   const service = inferenceService({
     providers: [
       {
@@ -44,6 +46,14 @@ export async function llmGateway(
       {
         provider: geminiProvider({ apiKey: geminiKey, baseUrl: gemini.baseUrl }),
         models: ['gemini-*'],
+      },
+      {
+        provider: bedrockProvider({
+          credentials: bedrockCredentials,
+          region: bedrockRegion,
+          baseUrl: bedrock.baseUrl,
+        }),
+        models: ['eu.*'],
       },
       {
         provider: openAiCompatible({
@@ -76,13 +86,14 @@ export async function llmGateway(
   )
   onTestFinished(async () => {
     await service.close()
-    await Promise.all([openAi.close(), anthropic.close(), gemini.close()])
+    await Promise.all([openAi.close(), anthropic.close(), gemini.close(), bedrock.close()])
   })
   return {
     url,
     openAi,
     anthropic,
     gemini,
+    bedrock,
     /** What each request came to, when it is over. */
     ended,
     openAiClient: new OpenAI({ apiKey: 'any', baseURL: `${url}/v1`, maxRetries: 0 }),

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Call } from '../inference/model.js'
 import { checkedOptions, functionOption } from '../options.js'
+import type { AwsCredentials } from '../providers/aws-credentials.js'
 import { bodyPatch } from '../providers/json-patch.js'
 import { openAiPresets } from '../providers/openai-presets.js'
 
@@ -58,11 +59,12 @@ const resilience = {
 
 const provider = z
   .strictObject({
-    /** Which API it speaks: `anthropic`, `gemini`, `openai-compatible`, or an upstream that is known by name. */
+    /** Which API it speaks: `anthropic`, `gemini`, `bedrock`, `openai-compatible`, or an upstream that is known by name. */
     type: z.enum([
       'openai-compatible',
       'anthropic',
       'gemini',
+      'bedrock',
       'echo',
       ...(Object.keys(openAiPresets) as OpenAiPresetName[]),
     ]),
@@ -73,6 +75,17 @@ const provider = z
     patchBody: z.array(bodyPatch).optional(),
     /** Its models by the names that callers use, besides `{provider}/{model}`: a list, or public and own names. A star stands for any text. */
     models: z.union([z.array(z.string().min(1)), z.record(z.string().min(1), z.string().min(1))]).optional(),
+    /** `bedrock` only: `us-east-1`. Default: `AWS_REGION`, then `AWS_DEFAULT_REGION`. */
+    region: z.string().min(1).optional(),
+    /** `bedrock` only: what requests are signed with; in TypeScript also a function. Default: what the customary variables hold. */
+    credentials: z
+      .union([
+        z.strictObject({ accessKeyId: secret, secretAccessKey: secret, sessionToken: secret.optional() }),
+        functionOption<() => AwsCredentials | Promise<AwsCredentials>>(),
+      ])
+      .optional(),
+    /** `bedrock` only: the models behind ARNs that do not name them. */
+    baseModels: z.record(z.string().min(1), z.string().min(1)).optional(),
     /** `anthropic` only: most tokens to write for callers of another API who set no bound. */
     defaultMaxTokens: z.int().min(1).optional(),
     ...resilience,
@@ -167,5 +180,12 @@ export function defineGateway(config: GatewayConfig): ReadGatewayConfig {
 
 /** JSON Schema (2020-12) of the configuration, for editors. */
 export function gatewayJsonSchema(): Record<string, unknown> {
-  return z.toJSONSchema(gatewayConfig, { io: 'input', unrepresentable: 'any' }) as Record<string, unknown>
+  return z.toJSONSchema(gatewayConfig, {
+    io: 'input',
+    unrepresentable: 'any',
+    // No JSON is a function.
+    override({ zodSchema, jsonSchema }) {
+      if (zodSchema._zod.def.type === 'custom') jsonSchema.not = {}
+    },
+  }) as Record<string, unknown>
 }

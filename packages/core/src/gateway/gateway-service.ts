@@ -7,6 +7,8 @@ import type { GenerateInput, Task, Tasks } from '../inference/task.js'
 import { costNanoUsd } from '../money.js'
 import type { PriceTable } from '../price-table.js'
 import { anthropicProvider } from '../providers/anthropic.js'
+import type { AwsCredentialSource } from '../providers/aws-credentials.js'
+import { bedrockProvider } from '../providers/bedrock.js'
 import { byteTokenizer, countPrompt } from '../providers/count-tokens.js'
 import { echoProvider } from '../providers/echo.js'
 import { geminiProvider } from '../providers/gemini.js'
@@ -244,6 +246,8 @@ function providerOf(name: string, given: ProviderConfig, { env, tokenizer }: Mak
         })
       case 'gemini':
         return geminiProvider({ ...common, ...key })
+      case 'bedrock':
+        return bedrockProvider({ ...common, ...bedrockOptions(name, given, env), ...key })
       case 'echo':
         return echoProvider({ name, tokenizer })
       default: {
@@ -258,6 +262,30 @@ function providerOf(name: string, given: ProviderConfig, { env, tokenizer }: Mak
   return resilientProvider(name, keys.map(make), resilience as Resilience)
 }
 
+function bedrockOptions(name: string, { region, credentials, baseModels }: ProviderConfig, env: MakeOptions['env']) {
+  return {
+    env,
+    ...(region === undefined ? {} : { region }),
+    ...(baseModels === undefined ? {} : { baseModels }),
+    ...(credentials === undefined ? {} : { credentials: credentialsOf(name, credentials, env) }),
+  }
+}
+
+function credentialsOf(
+  name: string,
+  given: NonNullable<ProviderConfig['credentials']>,
+  env: MakeOptions['env'],
+): AwsCredentialSource {
+  if (typeof given === 'function') return given
+  const read = (field: string, secret: Secret) => secretOf(`providers.${name}.credentials.${field}`, secret, env)
+  const { accessKeyId, secretAccessKey, sessionToken } = given
+  return {
+    accessKeyId: read('accessKeyId', accessKeyId),
+    secretAccessKey: read('secretAccessKey', secretAccessKey),
+    ...(sessionToken === undefined ? {} : { sessionToken: read('sessionToken', sessionToken) }),
+  }
+}
+
 type Secret = string | { env: string }
 
 function keysOf(
@@ -267,12 +295,16 @@ function keysOf(
   env: Readonly<Record<string, string | undefined>>,
 ): Array<string | undefined> {
   if (given === undefined) return [variable === undefined ? undefined : env[variable] || undefined]
-  return [given].flat().map((secret: Secret, index) => {
-    if (typeof secret === 'string') return secret
-    const value = env[secret.env]
-    if (value !== undefined && value !== '') return value
-    throw configInvalid(
-      `gatewayService: providers.${name}.apiKey${Array.isArray(given) ? `[${index}]` : ''}: the environment variable that env names is not set.`,
+  return [given]
+    .flat()
+    .map((secret: Secret, index) =>
+      secretOf(`providers.${name}.apiKey${Array.isArray(given) ? `[${index}]` : ''}`, secret, env),
     )
-  })
+}
+
+function secretOf(path: string, secret: Secret, env: MakeOptions['env']): string {
+  if (typeof secret === 'string') return secret
+  const value = env[secret.env]
+  if (value !== undefined && value !== '') return value
+  throw configInvalid(`gatewayService: ${path}: the environment variable that env names is not set.`)
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { anthropicKey, anthropicUpstream } from '../../test/anthropic-upstream.js'
+import { bedrockApiKey, bedrockCredentials, bedrockRegion, bedrockUpstream } from '../../test/bedrock-upstream.js'
 import { fakeModel } from '../../test/fake-model.js'
 import { defaultText, type UpstreamScript } from '../../test/fixture-upstream.js'
 import { openAiUpstream, upstreamKey } from '../../test/openai-upstream.js'
@@ -240,6 +241,56 @@ describe('gatewayService', () => {
     await patched.close()
   })
 
+  it.each<[string, object, Record<string, string>]>([
+    [
+      'credentials by their names',
+      { credentials: { accessKeyId: { env: 'A' }, secretAccessKey: { env: 'B' }, sessionToken: { env: 'C' } } },
+      { A: bedrockCredentials.accessKeyId, B: bedrockCredentials.secretAccessKey, C: bedrockCredentials.sessionToken },
+    ],
+    ['a function', { credentials: () => Promise.resolve(bedrockCredentials) }, {}],
+    ['a key', { apiKey: { env: 'KEY' } }, { KEY: bedrockApiKey }],
+    ['keys of which one is refused', { apiKey: ['wrong', bedrockApiKey] }, {}],
+    ['the customary key', {}, { AWS_BEARER_TOKEN_BEDROCK: bedrockApiKey }],
+    [
+      'the customary credentials',
+      {},
+      {
+        AWS_ACCESS_KEY_ID: bedrockCredentials.accessKeyId,
+        AWS_SECRET_ACCESS_KEY: bedrockCredentials.secretAccessKey,
+        AWS_SESSION_TOKEN: bedrockCredentials.sessionToken,
+      },
+    ],
+  ])('asks Bedrock with %s', async (_name, more, env) => {
+    const upstream = await bedrockUpstream()
+    const arn = 'arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/a1'
+    const service = gatewayService(
+      {
+        providers: {
+          aws: {
+            type: 'bedrock',
+            baseUrl: upstream.baseUrl,
+            models: { sonnet: arn },
+            baseModels: { [arn]: 'anthropic.claude-sonnet-4-5-20250929-v1:0' },
+            retry: false,
+            ...more,
+          },
+        },
+      },
+      { env: { AWS_REGION: bedrockRegion, ...env } },
+    )
+    onTestFinished(async () => {
+      await service.close()
+      await upstream.close()
+    })
+    for (const name of ['sonnet', `aws/${arn}`, 'aws/meta.llama3-3-70b-instruct-v1:0']) {
+      const { output } = await service.run('generate', name, { ...hello, topK: 3 }, recorded().call)
+      expect(output.text).toBe(defaultText)
+    }
+    expect(upstream.calls.map(({ body }) => body['additionalModelRequestFields']).filter(Boolean)).toContainEqual({
+      top_k: 3,
+    })
+  })
+
   const gpt = { type: 'openai' as const }
   it.each<[string, object, RegExp]>([
     [
@@ -248,6 +299,13 @@ describe('gatewayService', () => {
       /providers\.a\.apiKey: .*env names is not set/,
     ],
     ['an upstream without address', { providers: { a: { type: 'azure' } } }, /needs its baseUrl/],
+    ['a Bedrock of no region', { providers: { a: { type: 'bedrock', apiKey: 'k' } } }, /a: give a region/],
+    ['a Bedrock of nobody', { providers: { a: { type: 'bedrock', region: 'us-east-1' } } }, /a: give credentials/],
+    [
+      'a secret of credentials that is not set',
+      { providers: { a: { type: 'bedrock', credentials: { accessKeyId: 'x', secretAccessKey: { env: 'NONE' } } } } },
+      /providers\.a\.credentials\.secretAccessKey: .*env names is not set/,
+    ],
     ['a target of no provider', { providers: { gpt }, models: { m: { targets: ['x/y'] } } }, /models\.m: 'x\/y' is no/],
     ['an alias of nothing', { providers: { gpt }, models: { m: 'nothing' } }, /models\.m: 'nothing' is no/],
     ['a circle', { providers: { gpt }, models: { a: 'b', b: { targets: ['c'] }, c: 'a' } }, /circle: a → b → c → a/],

@@ -1,10 +1,13 @@
 import type { Usage } from '../usage.js'
 
+/** The prompt up to and with this is worth keeping by the upstream, for so long: the next request begins with it too. Upstreams that keep nothing, or keep unasked, do not look at it. */
+export type CacheTime = '5m' | '1h'
+
 /** A piece of a message. What this library has no word for travels untouched in `native`, to models that speak its dialect. */
 export type ContentPart =
-  | { readonly type: 'text'; readonly text: string }
+  | { readonly type: 'text'; readonly text: string; readonly cache?: CacheTime }
   /** `url`: `https:`, or `data:` with base64. */
-  | { readonly type: 'image'; readonly url: string; readonly detail?: string }
+  | { readonly type: 'image'; readonly url: string; readonly detail?: string; readonly cache?: CacheTime }
   | ReasoningPart
   | { readonly type: 'native'; readonly native: unknown }
 
@@ -24,6 +27,7 @@ export interface ToolCall {
   readonly name: string
   /** JSON text, as the model wrote it. */
   readonly arguments: string
+  readonly cache?: CacheTime
 }
 
 export interface Message {
@@ -36,6 +40,8 @@ export interface Message {
   readonly toolCallId?: string
   /** Of a tool's answer: the call failed. */
   readonly isError?: boolean
+  /** Of a tool's answer. */
+  readonly cache?: CacheTime
 }
 
 /** A function that the model may ask to be called. */
@@ -46,6 +52,7 @@ export interface Tool {
   readonly parameters: Readonly<Record<string, unknown>>
   /** Arguments keep to the schema. */
   readonly strict?: boolean
+  readonly cache?: CacheTime
 }
 
 /** `required`: some tool; `name`: this one. */

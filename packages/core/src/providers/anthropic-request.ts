@@ -1,4 +1,5 @@
 import type {
+  CacheTime,
   ContentPart,
   GenerateInput,
   Message,
@@ -6,7 +7,7 @@ import type {
   ResponseFormat,
   ToolChoice,
 } from '../inference/task.js'
-import { argumentsOf, dataUrl, partsOf, systemTexts, unsaid, unsaidPart } from './bridged-request.js'
+import { argumentsOf, dataUrl, partsOf, systemParts, unsaid, unsaidPart } from './bridged-request.js'
 import { geminiSignature } from './thought-signatures.js'
 
 type Json = Record<string, unknown>
@@ -46,11 +47,12 @@ function built(input: GenerateInput, defaultMaxTokens: number): Json {
     ...(tools.length === 0
       ? undefined
       : {
-          tools: tools.map(({ name, description, parameters, strict }) => ({
+          tools: tools.map(({ name, description, parameters, strict, cache }) => ({
             name,
             ...(description === undefined ? undefined : { description }),
             input_schema: parameters,
             ...(strict === undefined ? undefined : { strict }),
+            ...kept(cache),
           })),
           ...(choice === undefined ? undefined : { tool_choice: choice }),
         }),
@@ -68,7 +70,7 @@ function built(input: GenerateInput, defaultMaxTokens: number): Json {
 }
 
 /** Budgets and no efforts: an effort is a budget, less than all that may be written. Without room for the least budget there is no thinking. */
-function thinkingOf({ effort, maxTokens }: ReasoningOptions, allTokens: number) {
+export function thinkingOf({ effort, maxTokens }: ReasoningOptions, allTokens: number) {
   if (effort === 'none') return { type: 'disabled' as const }
   const wanted = maxTokens ?? (effort === undefined ? undefined : thinkingTokens[effort])
   if (wanted === undefined || allTokens <= leastThinkingTokens) return undefined
@@ -76,7 +78,7 @@ function thinkingOf({ effort, maxTokens }: ReasoningOptions, allTokens: number) 
   return { type: 'enabled' as const, budget_tokens: budget }
 }
 
-function choiceOf(choice: ToolChoice | undefined, parallel: boolean | undefined): Json | undefined {
+export function choiceOf(choice: ToolChoice | undefined, parallel: boolean | undefined): Json | undefined {
   const single = parallel === false ? { disable_parallel_tool_use: true } : undefined
   if (choice === undefined) return single === undefined ? undefined : { type: 'auto', ...single }
   if (typeof choice !== 'string') return { type: 'tool', name: choice.name, ...single }
@@ -84,9 +86,14 @@ function choiceOf(choice: ToolChoice | undefined, parallel: boolean | undefined)
   return { type: choice === 'required' ? 'any' : 'auto', ...single }
 }
 
+/** Five minutes is what it means unasked. */
+function kept(cache: CacheTime | undefined): Json | undefined {
+  return cache && { cache_control: { type: 'ephemeral', ...(cache === '1h' ? { ttl: cache } : undefined) } }
+}
+
 /** One place for what the system says, wherever it was said. */
 function systemOf(messages: readonly Message[], format: ResponseFormat | undefined): Json[] {
-  const said = systemTexts(messages).map((text) => ({ type: 'text', text }))
+  const said = systemParts(messages).map(({ text, cache }) => ({ type: 'text', text, ...kept(cache) }))
   // JSON without a schema is nothing that this API has a word for.
   const json = { type: 'text', text: 'Answer with one JSON object and nothing else.' }
   return format?.type === 'json' ? [...said, json] : said
@@ -108,7 +115,7 @@ function turnsOf(messages: readonly Message[]): Json[] {
 }
 
 function blocksOf(message: Message, index: number): Json[] {
-  const { role, content, toolCalls = [], toolCallId, isError } = message
+  const { role, content, toolCalls = [], toolCallId, isError, cache } = message
   const blocks = partsOf(content).flatMap((part) => blockOf(part, index))
   if (role === 'tool') {
     if (toolCallId === undefined) throw unsaid(index, 'tool_call_id', 'is required of a message of the role tool')
@@ -118,13 +125,20 @@ function blocksOf(message: Message, index: number): Json[] {
         tool_use_id: toolCallId,
         ...(blocks.length === 0 ? undefined : { content: blocks }),
         ...(isError === true ? { is_error: true } : undefined),
+        ...kept(cache),
       },
     ]
   }
   if (role !== 'assistant') return blocks
   return [
     ...blocks,
-    ...toolCalls.map((call) => ({ type: 'tool_use', id: call.id, name: call.name, input: argumentsOf(call, index) })),
+    ...toolCalls.map((call) => ({
+      type: 'tool_use',
+      id: call.id,
+      name: call.name,
+      input: argumentsOf(call, index),
+      ...kept(call.cache),
+    })),
   ]
 }
 
@@ -132,9 +146,9 @@ function blockOf(part: ContentPart, index: number): Json[] {
   switch (part.type) {
     // Empty texts are refused.
     case 'text':
-      return part.text === '' ? [] : [{ type: 'text', text: part.text }]
+      return part.text === '' ? [] : [{ type: 'text', text: part.text, ...kept(part.cache) }]
     case 'image':
-      return [{ type: 'image', source: sourceOf(part.url, index) }]
+      return [{ type: 'image', source: sourceOf(part.url, index), ...kept(part.cache) }]
     case 'reasoning':
       if (part.redacted !== undefined) return [{ type: 'redacted_thinking', data: part.redacted }]
       // Thoughts of another model prove nothing to this one.

@@ -119,6 +119,37 @@ describe('anthropicProvider', () => {
     })
   })
 
+  it('marks what is worth keeping', async () => {
+    const { model, upstream } = await start()
+    await model.run(
+      {
+        messages: [
+          { role: 'system', content: [{ type: 'text', text: 'Be brief.', cache: '1h' }] },
+          { role: 'user', content: [{ type: 'text', text: 'hello', cache: '5m' }] },
+          { role: 'assistant', content: '', toolCalls: [{ id: 'x', name: 'f', arguments: '{}', cache: '5m' }] },
+          { role: 'tool', toolCallId: 'x', content: 'a', cache: '5m' },
+        ],
+        tools: [{ name: 'f', parameters: { type: 'object' }, cache: '5m' }],
+      },
+      call,
+    )
+    const cache_control = { type: 'ephemeral' }
+    expect(upstream.calls[0]?.body).toEqual({
+      model: 'claude',
+      max_tokens: 8_192,
+      system: [{ type: 'text', text: 'Be brief.', cache_control: { type: 'ephemeral', ttl: '1h' } }],
+      tools: [{ name: 'f', input_schema: { type: 'object' }, cache_control }],
+      messages: [
+        { role: 'user', content: [{ type: 'text', text: 'hello', cache_control }] },
+        { role: 'assistant', content: [{ type: 'tool_use', id: 'x', name: 'f', input: {}, cache_control }] },
+        {
+          role: 'user',
+          content: [{ type: 'tool_result', tool_use_id: 'x', content: [{ type: 'text', text: 'a' }], cache_control }],
+        },
+      ],
+    })
+  })
+
   it('has its key hidden, whatever the upstream says', async () => {
     const { model } = await start({}, { apiKey: () => Promise.resolve('sk-ant-wrong-secret-000000') })
     const error = await model.run(hello, call).catch((each: Error) => each)

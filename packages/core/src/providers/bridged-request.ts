@@ -9,10 +9,16 @@ export function partsOf(content: Message['content']): readonly ContentPart[] {
 
 /** What is said by the system, wherever it is said. */
 export function systemTexts(messages: readonly Message[]): string[] {
+  return systemParts(messages).map(({ text }) => text)
+}
+
+/** {@link systemTexts}, with what is worth keeping of it. */
+export function systemParts(messages: readonly Message[]): Array<Extract<ContentPart, { type: 'text' }>> {
   return messages
     .filter(({ role }) => role === 'system' || role === 'developer')
     .flatMap(({ content }) => partsOf(content))
-    .flatMap((part) => (part.type === 'text' && part.text !== '' ? [part.text] : []))
+    .filter((part) => part.type === 'text')
+    .filter(({ text }) => text !== '')
 }
 
 /** The arguments of a call as an object. @throws TollgateError `invalid_request` */

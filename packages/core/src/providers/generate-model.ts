@@ -12,10 +12,10 @@ import { estimator, type Tokenizer } from '../tokenizer.js'
 import { noUsage, type Usage } from '../usage.js'
 import { countPrompt, countTexts } from './count-tokens.js'
 import type { Upstream, UpstreamRequest } from './http-kit.js'
-import { isEventStream, jsonAnswer, requireSuccess } from './openai-answer.js'
+import { isOfType, jsonAnswer, requireSuccess } from './openai-answer.js'
 import { cutAnswer, paid } from './paid-answer.js'
 import { requestJson } from './request-json.js'
-import { eventSplitter, withoutMark } from './sse-decoder.js'
+import { type EventSplitter, eventSplitter, withoutMark } from './sse-decoder.js'
 
 /** An API that generates text, as functions: what is sent, and what an answer or a stream means. */
 export interface GenerateWire {
@@ -30,6 +30,14 @@ export interface GenerateWire {
   /** All that was written, for counting. */
   written(answer: object): readonly string[]
   watch(upstream: Upstream, input: GenerateInput): GenerateWatch
+  /** How its streams are cut into events. Default: Server-Sent Events. */
+  readonly framing?: StreamFraming
+}
+
+/** A format of streams. */
+export interface StreamFraming {
+  readonly mediaType: string
+  readonly splitter: (upstream: string, maxEventBytes: number) => EventSplitter
 }
 
 export interface WireRequest {
@@ -74,6 +82,8 @@ function wireFor({ wire, others = [] }: GenerateModelOptions, { native }: Genera
   if (native === undefined || native.dialect === wire.dialect) return wire
   return others.find(({ dialect }) => dialect === native.dialect) ?? wire
 }
+
+const serverSentEvents: StreamFraming = { mediaType: 'text/event-stream', splitter: eventSplitter }
 
 /** So much of a stream is held back at most while nothing of it is an answer. */
 const maxHeldBytes = 262_144
@@ -123,7 +133,7 @@ function requestOf(
   return {
     method: 'POST',
     path,
-    accept: stream ? 'text/event-stream' : 'application/json',
+    accept: stream ? (wire.framing ?? serverSentEvents).mediaType : 'application/json',
     body: requestJson(upstream.patched(body)),
     ...(headers === undefined ? {} : { headers }),
   }
@@ -132,7 +142,7 @@ function requestOf(
 function generateStream(options: GenerateModelOptions, input: GenerateInput, call: Call): ModelStream<'generate'> {
   const { upstream, tokenizer } = options
   const wire = wireFor(options, input)
-  const { dialect } = wire
+  const { dialect, framing = serverSentEvents } = wire
   const watch = wire.watch(upstream, input)
   /** From when the request is on its way until the upstream turns it down, the prompt is being paid for. */
   let charged = false
@@ -152,12 +162,12 @@ function generateStream(options: GenerateModelOptions, input: GenerateInput, cal
     let response: Awaited<ReturnType<Upstream['send']>>
     try {
       response = await upstream.send(request, call)
-      await requireSuccess(upstream, response, isEventStream, 'an event stream')
+      await requireSuccess(upstream, response, (type) => isOfType(type, framing.mediaType), 'an event stream')
     } catch (error) {
       charged = call.signal.aborted
       throw error
     }
-    const splitter = eventSplitter(upstream.name, options.maxEventBytes)
+    const splitter = framing.splitter(upstream.name, options.maxEventBytes)
     try {
       let begun = false
       let held: Buffer[] | undefined = []

@@ -45,7 +45,7 @@ export interface UpstreamRequest {
   readonly method: 'GET' | 'POST'
   /** Below the base URL, with its slash: `/chat/completions`. */
   readonly path: string
-  readonly accept: 'application/json' | 'text/event-stream'
+  readonly accept: string
   /** JSON text. */
   readonly body?: string
   /** Of this request alone, in lower case; they replace the provider's own. */
@@ -69,8 +69,16 @@ export interface Upstream {
   close(): Promise<void>
 }
 
-/** Headers that prove who we are, as name and value. Asked for every request; a promise only where they have to be fetched. */
-export type Credentials = () => readonly [name: string, value: string] | Promise<readonly [string, string]>
+/** What proves to an upstream who we are. */
+export interface Proof {
+  /** Names and values in turn. */
+  readonly headers: readonly string[]
+  /** What of them nobody else may see. */
+  readonly secret: string
+}
+
+/** Asked for every request, with its whole URL, as it will be sent; a promise only where something has to be fetched, or worked out. */
+export type Credentials = (request: UpstreamRequest, url: string) => Proof | Promise<Proof>
 
 /**
  * The transport of a provider: a pool of connections to one origin.
@@ -101,7 +109,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     if (value !== '' && /key|auth|token|secret|cookie/i.test(header)) secrets.add(bare(value))
   }
   const changing = new Set<string>()
-  let lastProof = ''
+  let lastSecret = ''
   let inFlight = 0
   const onDone = () => {
     inFlight -= 1
@@ -138,16 +146,12 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     })
   }
 
-  const prove = (
-    request: UpstreamRequest,
-    call: Pick<Call, 'signal' | 'requestId'>,
-    proof: readonly [string, string],
-  ) => {
-    if (proof[1] !== lastProof) {
-      lastProof = proof[1]
-      remember(changing, bare(proof[1]))
+  const prove = (request: UpstreamRequest, call: Pick<Call, 'signal' | 'requestId'>, { headers, secret }: Proof) => {
+    if (secret !== lastSecret) {
+      lastSecret = secret
+      remember(changing, secret)
     }
-    return sendWith(request, call, proof)
+    return sendWith(request, call, headers)
   }
 
   const patched = compilePatches(options.patchBody ?? [])
@@ -158,7 +162,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     send(request, call) {
       if (credentials === undefined) return sendWith(request, call, [])
       try {
-        const proof = credentials()
+        const proof = credentials(request, `${base.origin}${prefix}${request.path}${search}`)
         return proof instanceof Promise
           ? proof.then(
               (fetched) => prove(request, call, fetched),

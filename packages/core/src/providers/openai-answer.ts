@@ -64,6 +64,7 @@ export async function requireSuccess(
   throw answerError(upstream.name, {
     status,
     headers: { ...headers, ...delayOf(error, headers) },
+    ...amazonType(headers),
     ...errorFields(upstream, error),
   })
 }
@@ -86,18 +87,24 @@ export function errorInSuccess(upstream: Upstream, error: unknown): TollgateErro
   return new TollgateError('upstream_failed', `The upstream ${upstream.name} broke off with an error.`, { cause })
 }
 
-export function isEventStream(contentType: string): boolean {
-  return /^\s*text\/event-stream\s*(;|$)/i.test(contentType)
+export function isOfType(contentType: string, mediaType: string): boolean {
+  return contentType.split(';', 1)[0]?.trim().toLowerCase() === mediaType
 }
 
 function isJson(contentType: string): boolean {
   return /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(contentType)
 }
 
-// `{ error: {…} }` as OpenAI has it; bare, or `detail`, as seen from servers that speak its API.
+// `{ error: {…} }` as OpenAI has it; bare, or `detail`, as seen from servers that speak its API; `Message` from Amazon's front.
 function errorObject(body: unknown): unknown {
-  const { error, message, detail } = (body ?? {}) as { error?: unknown; message?: unknown; detail?: unknown }
-  return error ?? (message === undefined ? detail : body)
+  const { error, message, detail, Message } = (body ?? {}) as Readonly<Record<string, unknown>>
+  return error ?? (message === undefined ? (detail ?? Message) : body)
+}
+
+/** Amazon tells the kind in a header, some with more behind a colon: `ThrottlingException:http://internal.amazon.com/…`. */
+function amazonType(headers: Readonly<Record<string, unknown>>): { type?: string } {
+  const type = headers['x-amzn-errortype']
+  return typeof type === 'string' ? { type: type.replace(/:.*/, '') } : {}
 }
 
 /** Google tells when to come back in the body alone. */

@@ -61,7 +61,7 @@ function built(input: GenerateInput, maxTokensField: MaxTokensField): Json {
 }
 
 /** OpenAI has efforts and no budgets: a budget is the effort that comes nearest. */
-function effortOf({ effort, maxTokens }: ReasoningOptions): string | undefined {
+export function effortOf({ effort, maxTokens }: ReasoningOptions): Exclude<ReasoningOptions['effort'], 'max'> {
   if (effort !== undefined) return effort === 'max' ? 'high' : effort
   if (maxTokens === undefined) return undefined
   if (maxTokens <= 2_048) return 'low'

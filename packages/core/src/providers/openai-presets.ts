@@ -14,7 +14,7 @@ export type OpenAiPreset = Partial<
 /**
  * Upstreams that speak OpenAI's API, as data: `openAiCompatible({ name: 'groq', ...openAiPresets.groq, apiKey })`. One that is not here is a base URL.
  *
- * `azure` and `bedrock` have an address for each customer: `https://{resource}.openai.azure.com/openai/v1`, `https://bedrock-runtime.{region}.amazonaws.com/openai/v1`.
+ * `azure` and `bedrock-openai` (Bedrock's own API is `bedrockProvider`) have an address for each customer: `https://{resource}.openai.azure.com/openai/v1`, `https://bedrock-runtime.{region}.amazonaws.com/openai/v1`.
  */
 export const openAiPresets = {
   openai: {
@@ -29,7 +29,7 @@ export const openAiPresets = {
     maxTokensField: 'max_completion_tokens',
     hasResponses: true,
   },
-  bedrock: { keyVariable: 'AWS_BEARER_TOKEN_BEDROCK' },
+  'bedrock-openai': { keyVariable: 'AWS_BEARER_TOKEN_BEDROCK' },
   // It tells the usage unasked, and refuses fields that it does not know.
   mistral: { baseUrl: 'https://api.mistral.ai/v1', keyVariable: 'MISTRAL_API_KEY', asksForUsage: false },
   groq: { baseUrl: 'https://api.groq.com/openai/v1', keyVariable: 'GROQ_API_KEY' },

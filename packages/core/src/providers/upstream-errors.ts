@@ -29,7 +29,7 @@ export function answerError(upstream: string, answer: ErrorAnswer): TollgateErro
       cause,
     })
   }
-  if (status === 429) {
+  if (status === 429 || type === 'ServiceQuotaExceededException') {
     const headers = retryAfterMs === undefined ? {} : { 'retry-after-ms': String(Math.ceil(retryAfterMs)) }
     return new TollgateError('rate_limited', `The upstream ${upstream} limits the rate of requests; try again later.`, {
       ...hint,
@@ -37,17 +37,18 @@ export function answerError(upstream: string, answer: ErrorAnswer): TollgateErro
       cause,
     })
   }
-  // Google answers 400 to a key that it does not know.
+  // Google answers 400 to a key that it does not know, Amazon to some that have expired.
   if (
     status === 401 ||
     status === 403 ||
-    (status === 400 && /API key (?:not valid|expired)/i.test(answer.message ?? ''))
+    (status === 400 && /API key (?:not valid|expired)/i.test(answer.message ?? '')) ||
+    (status === 400 && /^(?:ExpiredToken|IncompleteSignature|UnrecognizedClient)/.test(type ?? ''))
   ) {
     return new TollgateError('upstream_credentials', `The upstream ${upstream} refused the server's credentials.`, {
       cause,
     })
   }
-  if (status === 404 && (code === 'model_not_found' || ['not_found_error', 'NOT_FOUND'].includes(type ?? ''))) {
+  if (isNoModel(answer)) {
     return new TollgateError('model_not_found', said(upstream, answer), { cause })
   }
   if ((status === 400 || status === 413 || status === 422) && isTooLong(answer)) {
@@ -72,17 +73,25 @@ export function answerError(upstream: string, answer: ErrorAnswer): TollgateErro
   })
 }
 
-/** OpenAI has a code for it; Anthropic, Google and the servers of open models have words. */
+function isNoModel({ status, code, type = '', message = '' }: ErrorAnswer): boolean {
+  if (status === 400) return type === 'ValidationException' && /model identifier is invalid/i.test(message)
+  const known = ['not_found_error', 'NOT_FOUND', 'ResourceNotFoundException']
+  return status === 404 && (code === 'model_not_found' || known.includes(type))
+}
+
+/** OpenAI has a code for it; Anthropic, Google, Amazon and the servers of open models have words. */
 function isTooLong({ code, message = '' }: ErrorAnswer): boolean {
   if (code === 'context_length_exceeded') return true
-  return /prompt is too long|maximum context length|context (?:window|length)|input token count .{0,40}exceeds/i.test(
+  return /(?:prompt|input) is too long|maximum context length|context (?:window|length)|exceed context limit|too many input tokens|input token count .{0,40}exceeds/i.test(
     message,
   )
 }
 
-function isContentPolicy({ code, type }: ErrorAnswer): boolean {
+function isContentPolicy({ code, type, message = '' }: ErrorAnswer): boolean {
   const known = ['content_policy_violation', 'content_filter', 'moderation_blocked']
-  return known.includes(code ?? '') || known.includes(type ?? '')
+  return (
+    known.includes(code ?? '') || known.includes(type ?? '') || /blocked by content filtering policy/i.test(message)
+  )
 }
 
 function said(upstream: string, { status, message }: ErrorAnswer): string {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { ContentPart, GenerateInput, Message, ReasoningOptions, ToolCall } from '../inference/task.js'
+import type { CacheTime, ContentPart, GenerateInput, Message, ReasoningOptions, ToolCall } from '../inference/task.js'
 import type { ContentBlock, CountTokensRequest, MessagesRequest, MessageTurn } from '../wire/anthropic-messages.js'
 import { parseWith } from '../wire/parse.js'
 import { BridgedInput, type BridgedSettings, effort, schemaObject, toReasoning, toTool } from './bridged-input.js'
@@ -50,6 +50,7 @@ const bridgedRequest = z.object({
         description: z.string().optional(),
         input_schema: schemaObject,
         strict: z.boolean().optional(),
+        cache_control: z.unknown().optional(),
       }),
     )
     .nullish(),
@@ -73,7 +74,10 @@ function settingsOf(body: CountTokensRequest): BridgedSettings {
   const { tools, tool_choice: choice, output_config: output, thinking } = parseWith(bridgedRequest, body)
   const format = output?.format ?? undefined
   return {
-    tools: (tools ?? []).map(({ input_schema: parameters, ...tool }) => toTool({ ...tool, parameters })),
+    tools: (tools ?? []).map(({ input_schema: parameters, cache_control, ...tool }) => ({
+      ...toTool({ ...tool, parameters }),
+      ...cacheOf({ cache_control }),
+    })),
     toolChoice: choiceOf(choice ?? undefined),
     parallelToolCalls: choice?.disable_parallel_tool_use === true ? false : undefined,
     responseFormat:
@@ -120,22 +124,36 @@ function toMessages({ role, content }: MessageTurn): Message[] {
   return parts.length === 0 ? answers : [...answers, { role, content: parts }]
 }
 
-function toToolCall({ id, name, input }: ContentBlock): ToolCall {
-  return { id: String(id ?? ''), name: String(name ?? ''), arguments: JSON.stringify(input ?? {}) }
+/** `cache_control` of a block or a tool. Its default is five minutes. */
+function cacheOf({ cache_control: control }: Readonly<Record<string, unknown>>): { cache?: CacheTime } {
+  const { type, ttl } = (control ?? {}) as { type?: unknown; ttl?: unknown }
+  return type === 'ephemeral' ? { cache: ttl === '1h' ? ttl : '5m' } : {}
 }
 
-function toToolAnswer({ tool_use_id: id, content, is_error: isError }: ContentBlock): Message {
+function toToolCall(block: ContentBlock): ToolCall {
+  const { id, name, input } = block
+  return {
+    id: String(id ?? ''),
+    name: String(name ?? ''),
+    arguments: JSON.stringify(input ?? {}),
+    ...cacheOf(block),
+  }
+}
+
+function toToolAnswer(block: ContentBlock): Message {
+  const { tool_use_id: id, content, is_error: isError } = block
   return {
     role: 'tool',
     toolCallId: String(id ?? ''),
     content: typeof content === 'string' ? content : Array.isArray(content) ? content.map(toPart) : '',
     ...(isError === true ? { isError } : undefined),
+    ...cacheOf(block),
   }
 }
 
 function toPart(block: ContentBlock): ContentPart {
   const { type, text, thinking, signature, data, source } = block
-  if (type === 'text' && text !== undefined) return { type: 'text', text }
+  if (type === 'text' && text !== undefined) return { type: 'text', text, ...cacheOf(block) }
   if (type === 'thinking' && typeof thinking === 'string') {
     const proof = typeof signature === 'string' && signature !== '' ? { signature } : undefined
     return { type: 'reasoning', text: thinking, ...proof }
@@ -143,8 +161,8 @@ function toPart(block: ContentBlock): ContentPart {
   if (type === 'redacted_thinking' && typeof data === 'string') return { type: 'reasoning', text: '', redacted: data }
   if (type === 'image') {
     const { type: kind, media_type: media, data: bytes, url } = (source ?? {}) as Record<string, unknown>
-    if (kind === 'base64') return { type: 'image', url: `data:${media};base64,${bytes}` }
-    if (kind === 'url' && typeof url === 'string') return { type: 'image', url }
+    if (kind === 'base64') return { type: 'image', url: `data:${media};base64,${bytes}`, ...cacheOf(block) }
+    if (kind === 'url' && typeof url === 'string') return { type: 'image', url, ...cacheOf(block) }
   }
   return { type: 'native', native: block }
 }

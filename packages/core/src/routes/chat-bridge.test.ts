@@ -257,3 +257,60 @@ describe("OpenAI's chat completions in front of Anthropic", () => {
     expect(anthropic.calls).toHaveLength(0)
   })
 })
+
+describe("OpenAI's chat completions in front of Bedrock", () => {
+  const bedrockModel = 'eu.anthropic.claude-test'
+
+  it('answers a text, with what it used', async () => {
+    const usage = {
+      inputTokens: 5,
+      outputTokens: 7,
+      totalTokens: 35,
+      cacheReadInputTokens: 20,
+      cacheWriteInputTokens: 3,
+    }
+    const { openAiClient, bedrock, ended } = await llmGateway({ [bedrockModel]: { usage } })
+    const completion = await openAiClient.chat.completions.create({ ...ask(), model: bedrockModel })
+    expect(completion.choices).toMatchObject([{ finish_reason: 'stop', message: { content: defaultText } }])
+    expect(completion.usage).toMatchObject({
+      prompt_tokens: 28,
+      completion_tokens: 7,
+      prompt_tokens_details: { cached_tokens: 20 },
+    })
+    expect(bedrock.calls[0]?.body).toEqual({ messages: [{ role: 'user', content: [{ text: 'Hello' }] }] })
+    await expect
+      .poll(() => ended)
+      .toMatchObject([{ usage: { inputTokens: 5, cacheReadTokens: 20, cacheWriteTokens: 3 } }])
+  })
+
+  it.each(splits)('streams a text, several calls and its usage, cut by %s', async (split) => {
+    const { openAiClient } = await llmGateway({ [bedrockModel]: { split, text: defaultText, toolCalls: calls } })
+    const stream = openAiClient.chat.completions.stream({
+      ...ask({ tools }),
+      model: bedrockModel,
+      stream_options: { include_usage: true },
+    })
+    const { choices, usage } = await stream.finalChatCompletion()
+    expect(choices).toMatchObject([
+      {
+        finish_reason: 'tool_calls',
+        message: {
+          content: defaultText,
+          tool_calls: calls.map(({ id, name, arguments: json }) => ({ id, function: { name, arguments: json } })),
+        },
+      },
+    ])
+    expect(usage?.completion_tokens).toBeGreaterThan(0)
+  })
+
+  it('tells a stream that breaks off, and one that is throttled before it begins', async () => {
+    const error = { type: 'throttlingException', message: 'Too many requests' }
+    const { openAiClient } = await llmGateway({ [bedrockModel]: { errorAfter: { events: 1, error } } })
+    const run = (script: object) =>
+      openAiClient.chat.completions.create({ ...ask(script), model: bedrockModel, stream: true })
+    await expect(run({})).rejects.toMatchObject({ status: 429 })
+    const { openAiClient: cut } = await llmGateway({ [bedrockModel]: { cutAfter: 4 } })
+    const stream = cut.chat.completions.stream({ ...ask(), model: bedrockModel })
+    await expect(stream.finalChatCompletion()).rejects.toBeInstanceOf(Error)
+  })
+})

@@ -22,7 +22,7 @@ const ask = (
   messages: [{ role: 'user' as const, content: 'Hello' }],
   ...more,
 })
-const all = ['claude-test', 'gpt-test', 'gemini-test'] as const
+const all = ['claude-test', 'gpt-test', 'gemini-test', 'eu.anthropic.claude-test'] as const
 const splits = ['none', 'bytes', 'random'] as const
 
 describe.each(all)('messages of %s', (model) => {
@@ -70,7 +70,7 @@ describe.each(all)('messages of %s', (model) => {
   })
 
   it('takes a conversation with tools, pictures and thoughts', async () => {
-    const { anthropicClient, anthropic, openAi, gemini } = await llmGateway()
+    const { anthropicClient, anthropic, openAi, gemini, bedrock } = await llmGateway()
     const picture = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'iVBORw0K' } } as const
     await anthropicClient.messages.create(
       ask(model, {
@@ -115,6 +115,25 @@ describe.each(all)('messages of %s', (model) => {
       ])
       return
     }
+    if (model === 'eu.anthropic.claude-test') {
+      const image = { image: { format: 'png', source: { bytes: 'iVBORw0K' } } }
+      expect(bedrock.calls[0]?.body['messages']).toEqual([
+        { role: 'user', content: [image, { text: 'Where is it, and is it warm there?' }] },
+        {
+          role: 'assistant',
+          content: [
+            { reasoningContent: { reasoningText: { text: 'The tower…', signature: 'c2lnbmVk' } } },
+            { text: 'Paris.' },
+            { toolUse: { toolUseId: 'toolu_1', name: 'weather', input: { city: 'Paris' } } },
+          ],
+        },
+        {
+          role: 'user',
+          content: [{ toolResult: { toolUseId: 'toolu_1', content: [{ text: '21 °C' }, image] } }, { text: 'So?' }],
+        },
+      ])
+      return
+    }
     const url = 'data:image/png;base64,iVBORw0K'
     expect(openAi.calls[0]?.body['messages']).toEqual([
       { role: 'system', content: [{ type: 'text', text: 'Be brief.' }] },
@@ -140,7 +159,12 @@ describe.each(all)('messages of %s', (model) => {
     const reasoning = [{ text: 'Let me think it over, slowly.', signature: 'c2lnbmVk' }]
     const { anthropicClient } = await llmGateway({ [model]: { reasoning } })
     const params = ask(model, { thinking: { type: 'enabled', budget_tokens: 4_000 } })
-    const signature = { 'claude-test': 'c2lnbmVk', 'gpt-test': '', 'gemini-test': 'gemini.c2lnbmVk' }[model]
+    const signature = {
+      'claude-test': 'c2lnbmVk',
+      'gpt-test': '',
+      'gemini-test': 'gemini.c2lnbmVk',
+      'eu.anthropic.claude-test': 'c2lnbmVk',
+    }[model]
     const wanted = [
       { type: 'thinking', thinking: 'Let me think it over, slowly.', signature },
       { type: 'text', text: defaultText },
@@ -176,7 +200,11 @@ describe.each(all)('messages of %s', (model) => {
         : model === 'gpt-test'
           ? { error: { message: 'no', type: 'invalid_request_error', code: status === 404 ? 'model_not_found' : null } }
           : { error: { message: 'no', code: status, status: status === 404 ? 'NOT_FOUND' : 'INVALID_ARGUMENT' } }
-    const script: UpstreamScript = { answer: { status, body, headers: { 'retry-after': '7' } } }
+    const amazon = model === 'eu.anthropic.claude-test'
+    const type404 = amazon && status === 404 ? { 'x-amzn-errortype': 'ResourceNotFoundException' } : {}
+    const script: UpstreamScript = {
+      answer: { status, body: amazon ? { message: 'no' } : body, headers: { 'retry-after': '7', ...type404 } },
+    }
     const { anthropicClient } = await llmGateway({ [model]: script })
     for (const run of [
       () => anthropicClient.messages.create(ask(model)),
@@ -210,8 +238,15 @@ describe.each(all)('messages of %s', (model) => {
   })
 
   it('stops the upstream when its caller leaves', async () => {
-    const { anthropicClient, anthropic, openAi, gemini, ended } = await llmGateway({ [model]: { stallAfter: 6 } })
-    const upstream = { 'claude-test': anthropic, 'gpt-test': openAi, 'gemini-test': gemini }[model]
+    const { anthropicClient, anthropic, openAi, gemini, bedrock, ended } = await llmGateway({
+      [model]: { stallAfter: 6 },
+    })
+    const upstream = {
+      'claude-test': anthropic,
+      'gpt-test': openAi,
+      'gemini-test': gemini,
+      'eu.anthropic.claude-test': bedrock,
+    }[model]
     const called = upstream.next()
     const stream = anthropicClient.messages.stream(ask(model))
     stream.once('text', () => stream.abort())
@@ -316,6 +351,46 @@ describe('messages', () => {
         type: 'json_schema',
         json_schema: { name: 'answer', schema: { type: 'object' }, strict: true },
       },
+    })
+  })
+
+  it("puts what is worth keeping, and what comes of it, into Bedrock's words and back", async () => {
+    const model = 'eu.anthropic.claude-test'
+    const usage = {
+      inputTokens: 4,
+      outputTokens: 5,
+      totalTokens: 39,
+      cacheReadInputTokens: 20,
+      cacheWriteInputTokens: 10,
+    }
+    const { anthropicClient, bedrock } = await llmGateway({ [model]: { usage } })
+    const cache_control = { type: 'ephemeral' } as const
+    const message = await anthropicClient.messages.create(
+      ask(model, {
+        system: [{ type: 'text', text: 'Be brief.', cache_control: { type: 'ephemeral', ttl: '1h' } }],
+        tools: [{ ...weather, cache_control }],
+        messages: [
+          { role: 'user', content: [{ type: 'text', text: 'Hello', cache_control }] },
+          { role: 'assistant', content: [{ type: 'tool_use', id: 't', name: 'weather', input: {}, cache_control }] },
+          { role: 'user', content: [{ type: 'tool_result', tool_use_id: 't', content: '21', cache_control }] },
+        ],
+      }),
+    )
+    const point = { cachePoint: { type: 'default' } }
+    expect(bedrock.calls[0]?.body).toMatchObject({
+      system: [{ text: 'Be brief.' }, { cachePoint: { type: 'default', ttl: '1h' } }],
+      toolConfig: { tools: [{ toolSpec: { name: 'weather' } }, point] },
+      messages: [
+        { content: [{ text: 'Hello' }, point] },
+        { content: [{ toolUse: {} }, point] },
+        { content: [{ toolResult: {} }, point] },
+      ],
+    })
+    expect(message.usage).toMatchObject({
+      input_tokens: 4,
+      cache_read_input_tokens: 20,
+      cache_creation_input_tokens: 10,
+      output_tokens: 5,
     })
   })
 

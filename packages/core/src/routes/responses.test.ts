@@ -13,7 +13,7 @@ const calls = ['Paris', 'Oslo'].map((city, index) => ({
 const tools: OpenAI.Responses.Tool[] = [
   { type: 'function', name: 'weather', description: 'd', parameters: { type: 'object' }, strict: false },
 ]
-const bridged = ['gpt-test', 'claude-test', 'gemini-test'] as const
+const bridged = ['gpt-test', 'claude-test', 'gemini-test', 'eu.anthropic.claude-test'] as const
 const splits = ['none', 'bytes', 'random'] as const
 
 describe.each([...bridged, 'native-test'])('responses of %s', (model) => {
@@ -109,7 +109,12 @@ describe.each(bridged)('responses, put into the words of %s', (model) => {
   })
 
   it('says that an answer is not whole', async () => {
-    const stopReason = { 'gpt-test': 'length', 'claude-test': 'max_tokens', 'gemini-test': 'MAX_TOKENS' }[model]
+    const stopReason = {
+      'gpt-test': 'length',
+      'claude-test': 'max_tokens',
+      'gemini-test': 'MAX_TOKENS',
+      'eu.anthropic.claude-test': 'max_tokens',
+    }[model]
     const { openAiClient } = await llmGateway({ [model]: { stopReason } })
     const wanted = { status: 'incomplete', incomplete_details: { reason: 'max_output_tokens' } }
     expect(await openAiClient.responses.create(ask(model))).toMatchObject(wanted)
