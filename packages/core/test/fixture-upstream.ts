@@ -147,6 +147,9 @@ export async function fixtureUpstream(
       },
       broken: new Promise((resolve) => res.once('close', () => resolve(!res.writableFinished))),
     }
+    // What holds when it comes is what it is answered by.
+    const below = path.slice(wire.version.length)
+    const script = known.get(wire.modelOf?.(below, body) ?? String(body['model'] ?? '')) ?? {}
     calls.push(call)
     waiting.shift()?.(call)
     const { method = '', url = '', headers } = req
@@ -155,8 +158,6 @@ export async function fixtureUpstream(
       send(res, refused)
       return
     }
-    const below = path.slice(wire.version.length)
-    const script = known.get(wire.modelOf?.(below, body) ?? String(body['model'] ?? '')) ?? {}
     if (script.delayMs !== undefined) await setTimeout(script.delayMs)
     if (script.resetAfter === -1) res.socket?.resetAndDestroy()
     else if (script.stallAfter === -1) await new Promise((resolve) => res.once('close', resolve))
