@@ -15,6 +15,9 @@ import { openAiCompatible } from '../providers/openai-compatible.js'
 import { type OpenAiPreset, openAiPresets } from '../providers/openai-presets.js'
 import type { Target } from '../target.js'
 import type { Tokenizer } from '../tokenizer.js'
+import type { Guard } from '../wrappers/guard.js'
+import { guarded } from '../wrappers/guarded.js'
+import { redactPii } from '../wrappers/redact-pii.js'
 import { type RouteTarget, routed } from '../wrappers/routed.js'
 import type { GatewayConfig, ReadGatewayConfig } from './config.js'
 import { defineGateway } from './config.js'
@@ -46,10 +49,10 @@ const byBytes: Tokenizer = { name: 'utf8-bytes/4', count: (text) => Math.ceil(Bu
  * @example const service = gatewayService({ providers: { openai: { type: 'openai' }, claude: { type: 'anthropic' } }, models: { smart: { targets: ['claude/claude-sonnet-4-5', 'openai/gpt-4o'] } } })
  */
 export function gatewayService(config: GatewayConfig, options: GatewayServiceOptions = {}): InferenceService {
-  const { providers, models, defaultModels, timeoutMs } = defineGateway(config)
+  const { providers, models, defaultModels, timeoutMs, guards } = defineGateway(config)
   const { env = process.env, tokenizer = byBytes, prices } = options
   const made = new Map(
-    Object.entries(providers).map(([name, given]) => [name, providerOf(name, given, { env, tokenizer })]),
+    Object.entries(providers).map(([name, given]) => [name, providerOf(name, given, { env, tokenizer, guards })]),
   )
   const own = new Map(
     (options.providers ?? []).map((entry) => {
@@ -77,12 +80,13 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
   }
   const routeOf = (name: string, given: RouteConfig, through: readonly string[]): Model => {
     const { targets, task, strategy, affinity, fallbackOn, maxAttempts } = given
+    const guards = guardsOf(given.guards)
     const known = routes.get(name)
     if (known !== undefined) return known
     if (strategy === 'cheapest' && prices === undefined) {
       throw configInvalid(`gatewayService: models.${name}: the strategy cheapest needs prices.`)
     }
-    const route = routed<Task>({
+    const unguarded = routed<Task>({
       targets: targets.map((each) => {
         const target: TargetConfig = typeof each === 'string' ? { model: each, weight: 1 } : each
         const when = conditionOf(target)
@@ -99,6 +103,7 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
       ...(fallbackOn === undefined ? {} : { fallbackOn }),
       ...(prices === undefined ? {} : { cost: costOf(prices, tokenizer) }),
     })
+    const route = guards.length === 0 ? unguarded : guarded(unguarded, { guards })
     routes.set(name, route)
     return route
   }
@@ -167,13 +172,32 @@ function costOf(prices: PriceTable, tokenizer: Tokenizer) {
   }
 }
 
+/** Guards are made where they stand: what one remembers is of one place. */
+function guardsOf(given: ReadGatewayConfig['guards'] = []): Guard[] {
+  return given.map((guard) => {
+    if (!('type' in guard) || guard.type !== 'redact') return guard as Guard
+    const { type: _, patterns = {}, ...options } = guard
+    const compiled = Object.entries(patterns).map(([name, source]): [string, RegExp] => [
+      name,
+      new RegExp(source, 'gu'),
+    ])
+    return redactPii({ ...options, patterns: Object.fromEntries(compiled) })
+  })
+}
+
 interface MakeOptions {
+  /** Of the whole configuration. */
+  readonly guards: ReadGatewayConfig['guards']
   readonly env: Readonly<Record<string, string | undefined>>
   readonly tokenizer: Tokenizer
 }
 
 /** A provider for each key, as one. */
-function providerOf(name: string, given: ProviderConfig, { env, tokenizer }: MakeOptions): Provider {
+function providerOf(
+  name: string,
+  given: ProviderConfig,
+  { env, tokenizer, guards: shared = [] }: MakeOptions,
+): Provider {
   const { type, baseUrl, headers, patchBody, defaultMaxTokens, timeouts, retry, breaker, bulkhead } = given
   const preset: OpenAiPreset | undefined = Object.hasOwn(openAiPresets, type)
     ? openAiPresets[type as keyof typeof openAiPresets]
@@ -208,7 +232,8 @@ function providerOf(name: string, given: ProviderConfig, { env, tokenizer }: Mak
       }
     }
   }
-  const resilience = { timeouts, retry: retry || undefined, breaker: breaker || undefined, bulkhead }
+  const guards = guardsOf([...shared, ...(given.guards ?? [])])
+  const resilience = { timeouts, retry: retry || undefined, breaker: breaker || undefined, bulkhead, guards }
   return resilientProvider(name, keys.map(make), resilience as Resilience)
 }
 

@@ -26,6 +26,8 @@ export interface Call {
   readonly spent?: (usage: Usage) => void
   /** Told of each attempt that failed and is followed by another. */
   readonly failed?: (target: Target, error: unknown) => void
+  /** Told of what a guard found in the request or the answer, at any time until it is over. */
+  readonly flagged?: (guard: string, labels: readonly string[]) => void
   /** How often the call may still be sent to a model, by all wrappers together. Made by the outermost one. */
   readonly attempts?: { left: number; last?: Target }
   /** Is a request on its way? Kept by the service and by wrappers that wait before a model or between attempts: who leaves then has nothing to pay for. */

@@ -141,6 +141,10 @@ interface Meter {
   tell(res: ServerResponse, outcome: string): void
 }
 
+/** Of one request; and characters. */
+const mostFlags = 32
+const longestFlag = 128
+
 interface Attempt {
   readonly target: Target
   readonly outcome: string
@@ -216,6 +220,11 @@ function meterOf(context: RequestContext, req: IncomingMessage, onDisconnect: On
     spent(usage) {
       stop()
       recordAttempt(req, { ...known(), usage, upstreamMs: waitedMs })
+    },
+    flagged(guard, labels) {
+      const flags = new Set(context.flags)
+      for (const label of labels) if (flags.size < mostFlags) flags.add(`${guard}:${label}`.slice(0, longestFlag))
+      context.flags = [...flags]
     },
     failed(failedTarget, error) {
       attempts.push({ target: failedTarget, outcome: outcomeOf(error) })
