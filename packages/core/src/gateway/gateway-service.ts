@@ -81,6 +81,9 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
   const routeOf = (name: string, given: RouteConfig, through: readonly string[]): Model => {
     const { targets, task, strategy, affinity, fallbackOn, maxAttempts } = given
     const guards = guardsOf(given.guards)
+    if (task === 'predict' && guards.length > 0) {
+      throw configInvalid(`gatewayService: models.${name}: guards are for models that generate or embed.`)
+    }
     const known = routes.get(name)
     if (known !== undefined) return known
     if (strategy === 'cheapest' && prices === undefined) {

@@ -393,7 +393,7 @@ it('tells the log and the metrics what was found', async () => {
   await expect.poll(() => lines).toHaveLength(1)
   expect(JSON.parse(lines[0] ?? '{}')).toMatchObject({ flags: ['pii:email', 'pii:credit_card', 'pii:secret'] })
   for (const secret of secrets) expect(lines[0]).not.toContain(secret)
-  expect(await observed.registry.expose(undefined)).toContain('tollgate_guard_flags_total{flag="pii:credit_card"} 1')
+  expect(await observed.registry.expose('prometheus')).toContain('tollgate_guard_flags_total{flag="pii:credit_card"} 1')
 })
 
 it('is kept in the cache for the same request of the same caller alone', async () => {

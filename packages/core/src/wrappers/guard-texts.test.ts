@@ -56,6 +56,11 @@ describe('changedFields', () => {
       { type: 'thinking', thinking: 'pii', signature: 'pii' },
       { type: 'thinking', thinking: 'GONE', signature: 'pii' },
     ],
+    [
+      'names of fields',
+      { properties: { 'pii 1': { type: 'string' }, pii: 1 } },
+      { properties: { 'GONE 1': { type: 'string' }, pii: 1 } },
+    ],
     ['metadata', { metadata: { user_id: 'pii', id: 'pii' } }, { metadata: { user_id: 'GONE', id: 'GONE' } }],
     ['what stands where nobody knows', { x: { y: [['pii']] } }, { x: { y: [['GONE']] } }],
     ['no text', { a: 1, b: null, c: true }, { a: 1, b: null, c: true }],

@@ -130,6 +130,9 @@ const byteFields: ReadonlySet<string> = new Set(['url', 'image_url', 'file_data'
 /** Fields that hold whatever the caller likes: keys and numbers are read too. */
 const freeForms: ReadonlySet<string> = new Set(['metadata', 'variables'])
 
+/** A field of an API, or what may pass for one; of a schema a caller may have named them after anything. */
+const plainKey = /^[A-Za-z_$][\w$]{0,39}$/
+
 /** A piece of a request in an API's words, with its texts changed. */
 export function changedFields(value: unknown, change: TextChange): unknown {
   if (typeof value === 'string') return change(value)
@@ -140,7 +143,8 @@ export function changedFields(value: unknown, change: TextChange): unknown {
   const isCall = typeof type === 'string' && type.endsWith('tool_use')
   const isOpaque = type === 'base64' || type === 'redacted_thinking' || type === 'reasoning.encrypted'
   return Object.fromEntries(
-    Object.entries(fields).map(([key, each]) => {
+    Object.entries(fields).map(([name, each]) => {
+      const key = plainKey.test(name) ? name : change(name)
       if (typeof each !== 'string') {
         const isFree = freeForms.has(key) || (isCall && key === 'input')
         return [key, isFree ? changedValue(each, change) : changedFields(each, change)]
