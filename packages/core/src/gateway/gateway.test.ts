@@ -113,7 +113,10 @@ describe('guards', () => {
       {},
       {
         guards: [named('all')],
-        models: { both: { targets: ['mine/echo'], guards: [named('route')] }, e: { targets: ['mine/echo'], task: 'embed' } },
+        models: {
+          both: { targets: ['mine/echo'], guards: [named('route')] },
+          e: { targets: ['mine/echo'], task: 'embed' },
+        },
         providers: { mine: { type: 'echo', guards: [named('provider')] } },
       },
     )
