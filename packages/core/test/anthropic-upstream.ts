@@ -1,4 +1,11 @@
-import { defaultText, type FixtureUpstream, fixtureUpstream, type UpstreamScript, wordsOf } from './fixture-upstream.js'
+import {
+  defaultText,
+  type FixtureUpstream,
+  fixtureUpstream,
+  piecesOf,
+  type UpstreamScript,
+  wordsOf,
+} from './fixture-upstream.js'
 
 /** The one API key it takes. */
 export const anthropicKey = 'sk-ant-upstream-secret-0123456789'
@@ -125,7 +132,7 @@ function events(body: Body, script: UpstreamScript): string[] {
     switch (block['type']) {
       case 'thinking':
         start({ type: 'thinking', thinking: '', signature: '' })
-        for (const thinking of wordsOf(String(block['thinking']))) delta({ type: 'thinking_delta', thinking })
+        for (const thinking of piecesOf(String(block['thinking']), script)) delta({ type: 'thinking_delta', thinking })
         delta({ type: 'signature_delta', signature: block['signature'] })
         break
       case 'redacted_thinking':
@@ -139,7 +146,7 @@ function events(body: Body, script: UpstreamScript): string[] {
         break
       default:
         start({ type: 'text', text: '' })
-        for (const text of wordsOf(String(block['text']))) delta({ type: 'text_delta', text })
+        for (const text of piecesOf(String(block['text']), script)) delta({ type: 'text_delta', text })
     }
     all.push(named({ type: 'content_block_stop', index }))
   }

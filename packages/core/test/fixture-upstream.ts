@@ -14,6 +14,8 @@ export interface UpstreamScript {
   readonly usage?: Readonly<Record<string, unknown>> | false
   /** Why the answer ends, in the wire's own word. */
   readonly stopReason?: string
+  /** Characters of a piece of a text in streams. Default: words. */
+  readonly pieceLength?: number
   /** How the bytes of a stream are cut into writes. */
   readonly split?: 'none' | 'bytes' | 'random'
   readonly lineEnd?: '\n' | '\r\n' | '\r'
@@ -228,6 +230,12 @@ async function stream(
 /** The words of a healthy answer, as a stream sends them. */
 export function wordsOf(text: string = defaultText): string[] {
   return text.match(/\s*\S+/g) ?? []
+}
+
+/** A text as a stream sends it. */
+export function piecesOf(text: string = defaultText, { pieceLength }: UpstreamScript): string[] {
+  if (pieceLength === undefined) return wordsOf(text)
+  return text.match(new RegExp(`.{1,${pieceLength}}`, 'gsu')) ?? []
 }
 
 /** What a healthy answer says. */

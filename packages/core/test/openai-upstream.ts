@@ -3,6 +3,7 @@ import {
   type FixtureAnswer,
   type FixtureUpstream,
   fixtureUpstream,
+  piecesOf,
   type UpstreamScript,
   wordsOf,
 } from './fixture-upstream.js'
@@ -59,7 +60,7 @@ function textAnswer(body: Readonly<Record<string, unknown>>, script: UpstreamScr
     return { json: { ...base, choices: choice(script.text ?? defaultText, 'stop'), usage, system_fingerprint: 'fp' } }
   }
   const asked = (body['stream_options'] as { include_usage?: boolean } | undefined)?.include_usage === true
-  const events: unknown[] = wordsOf(script.text).map((word) => ({ ...base, choices: choice(word, null) }))
+  const events: unknown[] = piecesOf(script.text, script).map((word) => ({ ...base, choices: choice(word, null) }))
   events.push({ ...base, choices: choice('', 'stop') })
   if (asked) events.push({ ...base, choices: [], usage })
   return {
@@ -107,7 +108,9 @@ function responsesAnswer(body: Readonly<Record<string, unknown>>, script: Upstre
       event('response.in_progress', { response: { ...response, status: 'in_progress', output: [], usage: null } }),
       event('response.output_item.added', { output_index: 0, item: { ...item, status: 'in_progress', content: [] } }),
       event('response.content_part.added', { ...place, part: { ...part, text: '' } }),
-      ...wordsOf(script.text).map((delta) => event('response.output_text.delta', { ...place, delta, logprobs: [] })),
+      ...piecesOf(script.text, script).map((delta) =>
+        event('response.output_text.delta', { ...place, delta, logprobs: [] }),
+      ),
       event('response.output_text.done', { ...place, text, logprobs: [] }),
       event('response.content_part.done', { ...place, part }),
       event('response.output_item.done', { output_index: 0, item }),
@@ -183,7 +186,7 @@ function chunks(body: Readonly<Record<string, unknown>>, script: UpstreamScript,
   for (let index = 0; index < choicesOf(body); index += 1) {
     all.push(event(index, { role: 'assistant', content: '', refusal: null }))
     for (const { text } of script.reasoning ?? []) {
-      for (const piece of wordsOf(text)) all.push(event(index, { reasoning_content: piece }))
+      for (const piece of piecesOf(text, script)) all.push(event(index, { reasoning_content: piece }))
     }
     if (script.toolCalls !== undefined) {
       for (const [position, call] of script.toolCalls.entries()) {
@@ -195,7 +198,7 @@ function chunks(body: Readonly<Record<string, unknown>>, script: UpstreamScript,
       }
     } else if (script.refusal !== undefined) {
       for (const piece of wordsOf(script.refusal)) all.push(event(index, { refusal: piece }))
-    } else for (const piece of wordsOf(script.text)) all.push(event(index, { content: piece }))
+    } else for (const piece of piecesOf(script.text, script)) all.push(event(index, { content: piece }))
     all.push(event(index, {}, script.stopReason ?? (script.toolCalls === undefined ? 'stop' : 'tool_calls')))
   }
   if (includeUsage && script.usage !== false) all.push({ ...base, choices: [], usage: usageOf(body, script) })

@@ -4,6 +4,8 @@ import { checkedOptions, functionOption } from '../options.js'
 import type { AwsCredentials } from '../providers/aws-credentials.js'
 import { bodyPatch } from '../providers/json-patch.js'
 import { openAiPresets } from '../providers/openai-presets.js'
+import { type Guard, guardSchema } from '../wrappers/guard.js'
+import { patternName, piiKinds } from '../wrappers/redact-pii.js'
 
 const name = z.string().regex(/^[A-Za-z0-9][\w.-]{0,63}$/, 'must be 1 to 64 letters, digits, "_", "." and "-"')
 /** A secret, or where it is: it is best in no file that others read. */
@@ -12,6 +14,41 @@ const secret = z.union([
   z.strictObject({ env: z.string().regex(/^[A-Za-z_]\w*$/, 'must be the name of an environment variable') }),
 ])
 const ms = z.int().min(1).max(86_400_000)
+
+function isPattern(source: string): boolean {
+  try {
+    return new RegExp(source, 'u') instanceof RegExp
+  } catch {
+    return false
+  }
+}
+
+/** What goes to models, and what comes from them, is read by these, in their order. */
+const guards = z
+  .array(
+    z.union([
+      z.strictObject({
+        /** Takes personal data and secrets out. */
+        type: z.literal('redact'),
+        /** For errors, logs and metrics. */
+        name: z
+          .string()
+          .regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, "_", "." and "-"')
+          .optional(),
+        kinds: z.array(z.enum(piiKinds)).optional(),
+        secrets: z.boolean().optional(),
+        /** Regular expressions of your own by their name; of JavaScript, with the flag `u`. How long one takes on a text that means it ill is yours to know. */
+        patterns: z.record(patternName, z.string().refine(isPattern, 'must be a regular expression')).optional(),
+        /** Puts the values back where the answer has their placeholders. */
+        restore: z.boolean().optional(),
+      }),
+      // In TypeScript: functions. There is no word for them in JSON.
+      z
+        .custom<Guard>((value) => guardSchema.safeParse(value).success, 'must be a guard, or of a known type')
+        .meta({ not: {} }),
+    ]),
+  )
+  .optional()
 
 const resilience = {
   /** Of one attempt, milliseconds. */
@@ -88,6 +125,8 @@ const provider = z
     baseModels: z.record(z.string().min(1), z.string().min(1)).optional(),
     /** `anthropic` only: most tokens to write for callers of another API who set no bound. */
     defaultMaxTokens: z.int().min(1).optional(),
+    /** For all of its models, by whatever name they are called. */
+    guards,
     ...resilience,
   })
   .superRefine((given, context) => {
@@ -116,7 +155,7 @@ const route = z.strictObject({
   task: z.enum(['generate', 'embed', 'predict']).default('generate'),
   strategy: z.enum(['ordered', 'weighted', 'latency', 'least-busy', 'cheapest']).default('ordered'),
   affinity: z.enum(['principal', 'prompt']).optional(),
-  fallbackOn: z.array(z.enum(['sick', 'throttled', 'credential', 'context', 'content', 'refused'])).optional(),
+  fallbackOn: z.array(z.enum(['sick', 'throttled', 'credential', 'context', 'content', 'guard', 'refused'])).optional(),
   maxAttempts: z.int().min(1).max(50).default(6),
   /** Asks again beside an attempt that is silent for so long. */
   hedge: z
@@ -142,6 +181,8 @@ const route = z.strictObject({
       timeoutMs: z.int().min(1).max(3_600_000).optional(),
     })
     .optional(),
+  /** Before and after the route, whichever target answers. */
+  guards,
   /** A sentence for people, in lists of models. */
   description: z.string().max(1_000).optional(),
 })
@@ -157,6 +198,8 @@ export const gatewayConfig = z.strictObject({
   defaultModels: z
     .strictObject({ generate: z.string().optional(), embed: z.string().optional(), predict: z.string().optional() })
     .default({}),
+  /** For all models of all providers, before their own. */
+  guards,
   /** The longest a call may take, all attempts together, milliseconds. */
   timeoutMs: ms.default(600_000),
 })

@@ -17,7 +17,10 @@ import { openAiCompatible } from '../providers/openai-compatible.js'
 import { type OpenAiPreset, openAiPresets } from '../providers/openai-presets.js'
 import type { Target } from '../target.js'
 import type { Tokenizer } from '../tokenizer.js'
+import type { Guard } from '../wrappers/guard.js'
+import { guarded } from '../wrappers/guarded.js'
 import { type HedgeOptions, hedged } from '../wrappers/hedged.js'
+import { redactPii } from '../wrappers/redact-pii.js'
 import { type RouteTarget, routed } from '../wrappers/routed.js'
 import { type ShadowedModel, type ShadowOptions, type ShadowResult, shadowed } from '../wrappers/shadowed.js'
 import type { GatewayConfig, ReadGatewayConfig } from './config.js'
@@ -49,10 +52,10 @@ type TargetConfig = Exclude<RouteConfig['targets'][number], string>
  * @example const service = gatewayService({ providers: { openai: { type: 'openai' }, claude: { type: 'anthropic' } }, models: { smart: { targets: ['claude/claude-sonnet-4-5', 'openai/gpt-4o'] } } })
  */
 export function gatewayService(config: GatewayConfig, options: GatewayServiceOptions = {}): InferenceService {
-  const { providers, models, defaultModels, timeoutMs } = defineGateway(config)
+  const { providers, models, defaultModels, timeoutMs, guards } = defineGateway(config)
   const { env = process.env, tokenizer = byteTokenizer, prices, onShadow } = options
   const made = new Map(
-    Object.entries(providers).map(([name, given]) => [name, providerOf(name, given, { env, tokenizer })]),
+    Object.entries(providers).map(([name, given]) => [name, providerOf(name, given, { env, tokenizer, guards })]),
   )
   const own = new Map(
     (options.providers ?? []).map((entry) => {
@@ -81,6 +84,10 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
   }
   const routeOf = (name: string, given: RouteConfig, through: readonly string[]): Model => {
     const { targets, task, strategy, affinity, fallbackOn, maxAttempts, hedge, shadow } = given
+    const guards = guardsOf(given.guards)
+    if (task === 'predict' && guards.length > 0) {
+      throw configInvalid(`gatewayService: models.${name}: guards are for models that generate or embed.`)
+    }
     const known = routes.get(name)
     if (known !== undefined) return known
     if (strategy === 'cheapest' && prices === undefined) {
@@ -117,6 +124,8 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
       shadows.push(made)
       route = made
     }
+    // Outermost: the shadow too gets no more than they let through.
+    if (guards.length > 0) route = guarded(route, { guards })
     routes.set(name, route)
     return route
   }
@@ -215,13 +224,32 @@ function costOf(prices: PriceTable, tokenizer: Tokenizer) {
   }
 }
 
+/** Guards are made where they stand: what one remembers is of one place. */
+function guardsOf(given: ReadGatewayConfig['guards'] = []): Guard[] {
+  return given.map((guard) => {
+    if (!('type' in guard) || guard.type !== 'redact') return guard as Guard
+    const { type: _, patterns = {}, ...options } = guard
+    const compiled = Object.entries(patterns).map(([name, source]): [string, RegExp] => [
+      name,
+      new RegExp(source, 'gu'),
+    ])
+    return redactPii({ ...options, patterns: Object.fromEntries(compiled) })
+  })
+}
+
 interface MakeOptions {
+  /** Of the whole configuration. */
+  readonly guards: ReadGatewayConfig['guards']
   readonly env: Readonly<Record<string, string | undefined>>
   readonly tokenizer: Tokenizer
 }
 
 /** A provider for each key, as one. */
-function providerOf(name: string, given: ProviderConfig, { env, tokenizer }: MakeOptions): Provider {
+function providerOf(
+  name: string,
+  given: ProviderConfig,
+  { env, tokenizer, guards: shared = [] }: MakeOptions,
+): Provider {
   const { type, baseUrl, headers, patchBody, defaultMaxTokens, timeouts, retry, breaker, bulkhead } = given
   const preset: OpenAiPreset | undefined = Object.hasOwn(openAiPresets, type)
     ? openAiPresets[type as keyof typeof openAiPresets]
@@ -258,7 +286,8 @@ function providerOf(name: string, given: ProviderConfig, { env, tokenizer }: Mak
       }
     }
   }
-  const resilience = { timeouts, retry: retry || undefined, breaker: breaker || undefined, bulkhead }
+  const guards = guardsOf([...shared, ...(given.guards ?? [])])
+  const resilience = { timeouts, retry: retry || undefined, breaker: breaker || undefined, bulkhead, guards }
   return resilientProvider(name, keys.map(make), resilience as Resilience)
 }
 

@@ -4,6 +4,8 @@ import type { Provider } from '../inference/provider.js'
 import type { Task } from '../inference/task.js'
 import { type BreakerOptions, withBreaker } from '../wrappers/breaker.js'
 import { type BulkheadOptions, bulkhead as placesOf } from '../wrappers/bulkhead.js'
+import type { Guard } from '../wrappers/guard.js'
+import { guarded } from '../wrappers/guarded.js'
 import { type RetryOptions, withRetry } from '../wrappers/retry.js'
 import { routed } from '../wrappers/routed.js'
 import { type TimeoutsOptions, withTimeouts } from '../wrappers/timeouts.js'
@@ -14,6 +16,7 @@ export interface Resilience {
   readonly retry?: RetryOptions | undefined
   readonly breaker?: BreakerOptions | undefined
   readonly bulkhead?: BulkheadOptions | undefined
+  readonly guards?: readonly Guard[]
 }
 
 /** Models whose state is kept: names may be the callers' words. */
@@ -24,30 +27,36 @@ const mostModels = 1_000
  * again and left alone by itself.
  */
 export function resilientProvider(name: string, providers: readonly Provider[], resilience: Resilience): Provider {
-  const { timeouts, retry, breaker, bulkhead } = resilience
+  const { timeouts, retry, breaker, bulkhead, guards = [] } = resilience
   const [first] = providers as readonly [Provider]
   const known = new LRUCache<string, { readonly model: Model }>({ max: mostModels })
 
-  const guarded = (model: Model, places: ReturnType<typeof placesOf> | undefined): Model => {
+  const resilient = (model: Model, places: ReturnType<typeof placesOf> | undefined): Model => {
     let made = model
     if (timeouts !== undefined) made = withTimeouts(made, timeouts)
     if (places !== undefined) made = places(made)
     if (retry !== undefined) made = withRetry(made, retry)
     return breaker === undefined ? made : withBreaker(made, breaker)
   }
-  const make = (task: Task, id: string, version: string | undefined): Model | undefined => {
+  const whole = (task: Task, id: string, version: string | undefined): Model | undefined => {
     const models = providers.flatMap((provider) => provider.model(task, id, version) ?? []) as Model[]
     const [only] = models
     if (only === undefined) return undefined
     // All keys of a model share its places.
     const places = bulkhead === undefined ? undefined : placesOf(bulkhead)
-    if (models.length === 1) return guarded(only, places)
+    if (models.length === 1) return resilient(only, places)
     return routed<Task>({
-      targets: models.map((model) => ({ model: guarded(model, places) })),
+      targets: models.map((model) => ({ model: resilient(model, places) })),
       strategy: 'least-busy',
       // Another key changes nothing about the prompt, or about what we allow.
       fallbackOn: ['sick', 'throttled', 'credential'],
     })
+  }
+
+  /** Guards stand before all attempts: what is read once goes to each. */
+  const make = (task: Task, id: string, version: string | undefined): Model | undefined => {
+    const model = whole(task, id, version)
+    return model === undefined || guards.length === 0 ? model : guarded(model, { guards })
   }
 
   return {

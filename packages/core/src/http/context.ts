@@ -52,6 +52,8 @@ export interface RequestContext {
   costNanoUsd: number | undefined
   /** Written by `cache`. */
   cache: CacheOutcome | undefined
+  /** Written by routes: what guards found, as `guard:label`. */
+  flags: readonly string[] | undefined
   /** Written by `bodyLimit`: bytes that a body may have. */
   maxBodyBytes: number | undefined
   /** Written by `logging`. */
@@ -136,6 +138,7 @@ class Context implements Abortable {
   upstreamMs: RequestContext['upstreamMs'] = undefined
   costNanoUsd: RequestContext['costNanoUsd'] = undefined
   cache: RequestContext['cache'] = undefined
+  flags: RequestContext['flags'] = undefined
   maxBodyBytes: RequestContext['maxBodyBytes'] = undefined
   log: RequestContext['log'] = undefined
   error: RequestContext['error'] = undefined

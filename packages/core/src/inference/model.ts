@@ -30,6 +30,8 @@ export interface Call {
   readonly outrun?: (target: Target) => void
   /** Begins an attempt beside the one under way, with money of its own: for wrappers that send a call twice at once. */
   readonly beside?: () => AttemptBeside
+  /** Told of what a guard found in the request or the answer, at any time until it is over. */
+  readonly flagged?: (guard: string, labels: readonly string[]) => void
   /** How often the call may still be sent to a model, by all wrappers together. Made by the outermost one. */
   readonly attempts?: { left: number; last?: Target }
   /** Is a request on its way? Kept by the service and by wrappers that wait before a model or between attempts: who leaves then has nothing to pay for. */

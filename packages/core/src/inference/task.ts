@@ -83,6 +83,8 @@ export interface NativeRequest {
   readonly body: Readonly<Record<string, unknown>>
   /** Header fields that belong to the request, in lower case: `anthropic-beta`. */
   readonly headers?: Readonly<Record<string, string>>
+  /** `typed`: the answer is wanted in our words, not as the upstream's bytes, because somebody has to read it. */
+  readonly answer?: 'typed'
 }
 
 export interface GenerateInput {

@@ -44,6 +44,8 @@ export interface LogLine {
   /** US dollars. */
   cost_usd?: number
   cache?: string
+  /** What guards found: `guard:label`. */
+  flags?: readonly string[]
   /** Milliseconds spent waiting for the model. */
   upstream_ms?: number
   headers?: Record<string, string>
@@ -94,6 +96,7 @@ export function logLine(
   }
   if (context.costNanoUsd !== undefined) line.cost_usd = usdNumber(context.costNanoUsd)
   if (context.cache !== undefined) line.cache = context.cache
+  if (context.flags !== undefined) line.flags = context.flags
   if (context.upstreamMs !== undefined) line.upstream_ms = roundedMs(context.upstreamMs)
   const headers = headersOf(req, allowedHeaders)
   if (headers !== undefined) line.headers = headers

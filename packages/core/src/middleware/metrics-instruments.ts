@@ -14,6 +14,7 @@ export interface MetricsInstruments {
   request(method: string, route: string, status: string, outcome: RequestOutcome, seconds: number): void
   error(code: ErrorCode): void
   cache(outcome: CacheOutcome): void
+  flag(flag: string): void
   overhead(seconds: number): void
   usage(
     provider: string,
@@ -32,6 +33,7 @@ export const metricNames = Object.freeze({
   errors: 'errors_total',
   authFailures: 'auth_failures_total',
   cache: 'cache_requests_total',
+  flags: 'guard_flags_total',
   overhead: 'overhead_seconds',
   upstream: 'upstream_duration_seconds',
   tokens: 'tokens_total',
@@ -83,6 +85,7 @@ export function metricsInstruments(
   const errors = counter(metricNames.errors, 'Requests refused or failed, by code.', 'code')
   const auth = counter(metricNames.authFailures, 'Requests refused for their credentials or rights, by code.', 'code')
   const cache = counter(metricNames.cache, 'Requests that the cache saw, by outcome.', 'outcome')
+  const flags = counter(metricNames.flags, 'Requests in which a guard found something, by guard:label.', 'flag')
   const overhead = registry.histogram({
     name: `${prefix}${metricNames.overhead}`,
     help: 'Duration of requests that called a model, less the wait for the model, in seconds.',
@@ -106,6 +109,7 @@ export function metricsInstruments(
   const errorsOf = kept((code: string) => errors.series(code))
   const authOf = kept((code: string) => auth.series(code))
   const cacheOf = kept((outcome: string) => cache.series(outcome))
+  const flagsOf = kept((flag: string) => flags.series(flag))
   const durations = kept((key: string) => duration.series(...parts(key)))
   const requestsOf = kept((key: string) => requests.series(...parts(key)))
   const models = kept((key: string) => {
@@ -129,6 +133,7 @@ export function metricsInstruments(
       if (authFailures.has(code)) authOf(code).add(1)
     },
     cache: (outcome) => cacheOf(outcome).add(1),
+    flag: (flag) => flagsOf(flag).add(1),
     overhead: (seconds) => overheads.observe(seconds),
     usage(provider, model, usage, costNanoUsd, upstreamMs) {
       const of = models(`${provider}\n${model}`)

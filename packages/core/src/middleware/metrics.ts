@@ -61,6 +61,8 @@ const optionsSchema = z.strictObject({
 /** The route label of a request that no route took. */
 export const unmatchedRoute = '(unmatched)'
 const other = '_other'
+/** Labels of guards are their authors' words. */
+const maxFlags = 200
 // OpenTelemetry's list; the rest is `_OTHER`.
 const knownMethods: ReadonlySet<string> = new Set([
   'CONNECT',
@@ -82,7 +84,7 @@ const observedKey = Symbol.for('tollgate.metrics.observed')
  * Labels come from closed sets only: the template of the route (never a path), the method, the status, codes of the error catalogue, and models that
  * have answered. No key, user or tenant.
  *
- * Reads the slots `route`, `error`, `target`, `usage`, `upstreamMs`, `costNanoUsd`, `cache` when the request has ended; writes none, throws
+ * Reads the slots `route`, `error`, `target`, `usage`, `upstreamMs`, `costNanoUsd`, `cache`, `flags` when the request has ended; writes none, throws
  * nothing while a request runs.
  *
  * @example
@@ -99,6 +101,7 @@ export function metrics(options: MetricsOptions = {}): Metrics {
   const nameRoute = typeof routes === 'function' ? routes : matchPath(routes)
   const boundedRoute = bounded(checked.maxRoutes)
   const boundedModel = bounded(checked.maxModels)
+  const boundedFlag = bounded(maxFlags)
   const boundedProvider = bounded(checked.maxModels)
 
   const record = (context: RequestContext, req: IncomingMessage, method: string, end: RequestEnd): void => {
@@ -109,6 +112,7 @@ export function metrics(options: MetricsOptions = {}): Metrics {
     instruments.request(method, route, status, outcomeOf(context, end), durationMs / 1000)
     if (context.error !== undefined) instruments.error(context.error)
     if (context.cache !== undefined) instruments.cache(context.cache)
+    for (const flag of context.flags ?? []) instruments.flag(boundedFlag(flag))
     if (context.upstreamMs !== undefined) instruments.overhead(Math.max(0, durationMs - context.upstreamMs) / 1000)
     // Usage comes with an answer, so the model exists: a name that a caller made up never gets here.
     if (context.usage !== undefined && context.target !== undefined) {

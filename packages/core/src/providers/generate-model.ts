@@ -80,10 +80,17 @@ export interface GenerateModelOptions {
 /** The API that a request goes to: the caller's own, where the upstream speaks it. */
 function wireFor({ wire, others = [] }: GenerateModelOptions, { native }: GenerateInput): GenerateWire {
   if (native === undefined || native.dialect === wire.dialect) return wire
+  // Of the other APIs nothing is read but what the relay needs.
+  if (native.answer === 'typed') return wire
   return others.find(({ dialect }) => dialect === native.dialect) ?? wire
 }
 
 const serverSentEvents: StreamFraming = { mediaType: 'text/event-stream', splitter: eventSplitter }
+
+/** Is the answer handed on as it is? */
+function relays({ dialect }: GenerateWire, { native }: GenerateInput): boolean {
+  return dialect !== undefined && native?.dialect === dialect && native.answer !== 'typed'
+}
 
 /** So much of a stream is held back at most while nothing of it is an answer. */
 const maxHeldBytes = 262_144
@@ -115,7 +122,7 @@ export function generateModel(options: GenerateModelOptions): Model<'generate'> 
       }
       const output = paid(call, usage, () => wire.response(upstream.name, json))
       const { dialect } = wire
-      if (dialect === undefined || input.native?.dialect !== dialect) return { output, usage }
+      if (dialect === undefined || !relays(wire, input)) return { output, usage }
       return { output: { ...output, native: { dialect, bytes } }, usage }
     },
     stream: (input, call) => generateStream(options, input, call),
@@ -177,7 +184,7 @@ function generateStream(options: GenerateModelOptions, input: GenerateInput, cal
         if (split === undefined) continue
         const whole = begun ? split : withoutMark(split)
         begun = true
-        if (dialect === undefined || input.native?.dialect !== dialect) yield* watch.decode(whole)
+        if (dialect === undefined || !relays(wire, input)) yield* watch.decode(whole)
         else {
           const bytes = watch.relay(whole)
           if (bytes !== undefined && held === undefined) yield { type: 'native', dialect, bytes }

@@ -141,6 +141,10 @@ interface Meter {
   tell(res: ServerResponse, outcome: string): void
 }
 
+/** Of one request; and characters. */
+const mostFlags = 32
+const longestFlag = 128
+
 interface Attempt {
   readonly target: Target
   readonly outcome: string
@@ -255,6 +259,11 @@ function meterOf(context: RequestContext, req: IncomingMessage, onDisconnect: On
     ...(context.deadline === undefined ? {} : { deadline: context.deadline }),
     ...(context.principal === undefined ? {} : { principal: context.principal }),
     ...callOf(own),
+    flagged(guard, labels) {
+      const flags = new Set(context.flags)
+      for (const label of labels) if (flags.size < mostFlags) flags.add(`${guard}:${label}`.slice(0, longestFlag))
+      context.flags = [...flags]
+    },
   }
   /** What was tried, and what came of it: for those who ask, and for the log. */
   const tell = (res: ServerResponse, outcome: string) => {

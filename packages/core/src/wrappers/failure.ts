@@ -11,10 +11,11 @@ import type { Task } from '../inference/task.js'
  * - `credential`: the upstream does not take our key
  * - `context`: the prompt is too long for this model
  * - `content`: the upstream's rules refuse the prompt
+ * - `guard`: a guard refuses what was said, or failed
  * - `refused`: a policy of ours refuses this model (price, budget, list, bulkhead)
  * - `final`: anything else; it would fail again, anywhere
  */
-export type FailureKind = 'sick' | 'throttled' | 'credential' | 'context' | 'content' | 'refused' | 'final'
+export type FailureKind = 'sick' | 'throttled' | 'credential' | 'context' | 'content' | 'guard' | 'refused' | 'final'
 
 const refusals = new WeakSet<object>()
 
@@ -27,6 +28,8 @@ const kinds: Readonly<Partial<Record<TollgateError['code'], FailureKind>>> = {
   upstream_credentials: 'credential',
   context_length_exceeded: 'context',
   content_policy_violation: 'content',
+  guard_refused: 'guard',
+  guard_failed: 'guard',
 }
 
 /** The same error, known as a refusal of ours. */

@@ -37,7 +37,7 @@ export interface RouteOptions<T extends Task> {
   readonly strategy?: 'ordered' | 'weighted' | 'latency' | 'least-busy' | 'cheapest'
   /** Instead of the lot of `weighted`, the same target for the same principal, the same beginning of a prompt (which is then in the provider's cache), or the same text of a function. */
   readonly affinity?: 'principal' | 'prompt' | ((input: Tasks[T]['input'], call: Call) => string | undefined)
-  /** What of failures makes it turn to the next. Default all but `content`. */
+  /** What of failures makes it turn to the next. Default all but `content` and `guard`. */
   readonly fallbackOn?: ReadonlyArray<Exclude<FailureKind, 'final'>>
   /** For `cheapest`: what a call would cost; `undefined` if that is not known. */
   readonly cost?: (target: Target, input: Tasks[T]['input']) => number | undefined
@@ -49,7 +49,7 @@ export interface RouteOptions<T extends Task> {
   readonly now?: () => number
 }
 
-const kinds = ['sick', 'throttled', 'credential', 'context', 'content', 'refused'] as const
+const kinds = ['sick', 'throttled', 'credential', 'context', 'content', 'guard', 'refused'] as const
 
 const target = z.strictObject({
   model: objectOption<Model>('a model of a provider', 'run'),
@@ -63,7 +63,7 @@ const schema = z.strictObject({
   affinity: z
     .union([z.enum(['principal', 'prompt']), functionOption<(input: never, call: Call) => string | undefined>()])
     .optional(),
-  fallbackOn: z.array(z.enum(kinds)).default(kinds.filter((kind) => kind !== 'content')),
+  fallbackOn: z.array(z.enum(kinds)).default(kinds.filter((kind) => kind !== 'content' && kind !== 'guard')),
   cost: functionOption<(target: Target, input: never) => number | undefined>().optional(),
   maxAttempts: z.int().min(1).max(50).default(6),
   random: functionOption<() => number>().default(() => Math.random),
