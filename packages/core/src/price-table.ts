@@ -138,6 +138,10 @@ function tierOf(abovePromptTokens: number, rates: Rates): Tier {
 
 /** Is there a price for each thing that was used, its own or the one it falls back to? */
 function covers(rates: Rates, usage: Usage): boolean {
+  // An estimate may tell the same in tokens and in rows: where rows alone have a price, they are what counts.
+  const { inputToken, outputToken, row } = rates
+  if (usage.estimated && row !== undefined && (usage.rows ?? 0) > 0 && (inputToken ?? outputToken) === undefined)
+    return true
   if (rates.inputToken === undefined) {
     if (usage.inputTokens > 0) return false
     if ((usage.cacheReadTokens ?? 0) > 0 && rates.cacheReadToken === undefined) return false

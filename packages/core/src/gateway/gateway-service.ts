@@ -103,11 +103,11 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
     return route
   }
 
-  const named: Record<string, Model> = {}
+  const named: Record<string, Model | readonly Model[]> = {}
   const descriptions: Record<string, string> = {}
   for (const [name, given] of Object.entries(models)) {
     if (typeof given === 'string') {
-      named[name] = firstTask((task) => modelOf(task, given, [name]))
+      named[name] = everyTask((task) => modelOf(task, given, [name]))
       continue
     }
     named[name] = routeOf(name, given, [name])
@@ -125,17 +125,19 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
   })
 }
 
-/** An alias is for the first task that its model does. */
-function firstTask(find: (task: Task) => Model): Model {
+/** An alias is for every task that its model does. */
+function everyTask(find: (task: Task) => Model): readonly Model[] {
+  const found: Model[] = []
   let first: unknown
-  for (const task of ['generate', 'embed', 'predict'] as const) {
+  for (const task of ['generate', 'embed', 'predict', 'media'] as const) {
     try {
-      return find(task)
+      found.push(find(task))
     } catch (error) {
       first ??= error
     }
   }
-  throw first
+  if (found.length === 0) throw first
+  return found
 }
 
 /** The names of a provider's models: with its own before them, and those that it gives. */

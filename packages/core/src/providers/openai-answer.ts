@@ -90,7 +90,7 @@ export function isEventStream(contentType: string): boolean {
   return /^\s*text\/event-stream\s*(;|$)/i.test(contentType)
 }
 
-function isJson(contentType: string): boolean {
+export function isJson(contentType: string): boolean {
   return /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(contentType)
 }
 
