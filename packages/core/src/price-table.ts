@@ -7,7 +7,7 @@ import type { Price } from './money.js'
 import { checkedOptions, functionOption } from './options.js'
 import { compileOverrides, type PriceOverrides, priceOverrides, type Rates } from './price-overrides.js'
 import type { Target } from './target.js'
-import { promptTokens, type Usage } from './usage.js'
+import { promptTokens, totalTokens, type Usage } from './usage.js'
 
 export type { PriceOverride, PriceOverrides, UsdAmount, UsdPerMillionTokens } from './price-overrides.js'
 
@@ -158,5 +158,5 @@ function covers(rates: Rates, usage: Usage): boolean {
     if ((usage.outputImageTokens ?? 0) > 0 && rates.outputImageToken === undefined) return false
   }
   // Rows come with tokens (one is priced) or alone (then only a price for rows, or for the request, says what they cost).
-  return (usage.rows ?? 0) === 0 || rates.row !== undefined || rates.request !== undefined || usage.inputTokens > 0
+  return (usage.rows ?? 0) === 0 || rates.row !== undefined || rates.request !== undefined || totalTokens(usage) > 0
 }

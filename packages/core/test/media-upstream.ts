@@ -19,16 +19,16 @@ export interface MediaCall {
 export interface MediaUpstreamOptions {
   /** Default: an empty object in JSON, when the whole request is here. */
   readonly answer?: (call: MediaCall, res: ServerResponse) => void | Promise<void>
-  /** `false`: what arrives is counted and thrown away. Default true. */
-  readonly keeps?: boolean
+  /** `slowly`: a piece each millisecond, counted and thrown away. Default `all`, which is kept. */
+  readonly reads?: 'all' | 'slowly'
 }
 
 /** A server for OpenAI's endpoints for pictures and sound that watches requests arrive, until the test is over. */
-export async function mediaUpstream({ answer = answerJson({}), keeps = true }: MediaUpstreamOptions = {}) {
+export async function mediaUpstream({ answer = answerJson({}), reads = 'all' }: MediaUpstreamOptions = {}) {
   const calls: MediaCall[] = []
   const waiting: Array<(call: MediaCall) => void> = []
   const server = createServer((req, res) => {
-    const call = callOf(req, res, keeps)
+    const call = callOf(req, res, reads === 'all')
     calls.push(call)
     waiting.shift()?.(call)
     Promise.resolve(answer(call, res)).catch(() => res.destroy())
@@ -81,6 +81,10 @@ function callOf(req: IncomingMessage, res: ServerResponse, keeps: boolean): Medi
   req.on('data', (chunk: Buffer) => {
     received += chunk.length
     if (keeps) chunks.push(chunk)
+    else {
+      req.pause()
+      setTimeout(() => req.resume(), 1)
+    }
     for (const mark of marks) mark()
   })
   return {

@@ -2,17 +2,20 @@ import type { IncomingMessage } from 'node:http'
 import { TollgateError } from '../errors.js'
 import { encodedBody, isEncoded, tooLarge } from './body.js'
 import { bodyReader } from './body-reader.js'
+import { type FileSpool, fileSpool } from './file-spool.js'
 import { type FormPiece, formScanner, malformed } from './form-scanner.js'
 
 export interface FormFieldOptions {
   readonly name: string
   /** A header that says it too, for forms that have it behind a file. It then holds, and nothing is read beforehand. */
   readonly header: string
-  /** Bytes in which the field has to come. */
+  /** Bytes in which the field has to come, unless there is a `spoolFolder`. */
   readonly maxHeldBytes: number
+  /** Where what comes before the field waits beyond that, in a file without a name. Absent: it is refused. */
+  readonly spoolFolder: string | undefined
   /** Bytes of the whole form. */
   readonly maxBytes: number
-  /** Milliseconds for the field to come. */
+  /** Milliseconds for the field to come, or for the beginning that is held. */
   readonly timeoutMs: number
 }
 
@@ -28,6 +31,8 @@ export interface FormField {
    * @throws TollgateError while it is read: `invalid_request`, `payload_too_large`, `client_closed`
    */
   send(value: string): { readonly bytes: AsyncIterable<Buffer>; readonly length: number | undefined }
+  /** Lets go of what is held. Call it when the form is sent, or never will be. */
+  close(): Promise<void>
 }
 
 /** Is this `Content-Type` a multipart form? */
@@ -36,14 +41,14 @@ export function isFormType(contentType: string | undefined): contentType is stri
 }
 
 /**
- * Finds one field of a multipart form while the rest is still on its way. What comes before it is held, within `maxHeldBytes`; the files behind it are never.
+ * Finds one field of a multipart form while the rest is still on its way. What comes before it is held, in memory within `maxHeldBytes`; the files behind it are never.
  *
  * Leaves the field in `req.body`, as a parser of forms would.
  *
  * @throws TollgateError `invalid_request` for a form that is malformed or has the field too late; `unsupported_media_type`, `payload_too_large`, `request_timeout`, `client_closed`
  */
 export async function formField(req: IncomingMessage, options: FormFieldOptions): Promise<FormField> {
-  const { name, header, maxHeldBytes, maxBytes, timeoutMs } = options
+  const { name, header, maxHeldBytes, spoolFolder, maxBytes, timeoutMs } = options
   const { 'content-type': contentType = '', 'content-length': given } = req.headers
   const boundary = boundaryOf(contentType)
   if (isEncoded(req)) throw encodedBody()
@@ -66,21 +71,35 @@ export async function formField(req: IncomingMessage, options: FormFieldOptions)
   const named = req.headers[header]
   const held: FormPiece[] = []
   let found: Exclude<FormPiece, Buffer> | undefined
-  if (typeof named !== 'string') {
+  let spool: FileSpool | undefined
+  const close = async () => {
+    held.length = 0
+    await spool?.close()
+    spool = undefined
+  }
+  /** Until the field is found, or the form is over. */
+  const search = async (): Promise<void> => {
     const late = new TollgateError('request_timeout', `The field ${name} did not arrive within ${timeoutMs} ms.`)
     const timer = setTimeout(() => reader.fail(late), timeoutMs).unref()
     try {
-      while (found === undefined) {
-        const pieces = await next()
-        if (pieces === undefined) break
+      for (let pieces = await next(); pieces !== undefined; pieces = await next()) {
         held.push(...pieces)
         found = pieces.find((piece): piece is Exclude<FormPiece, Buffer> => !Buffer.isBuffer(piece))
-        if (found === undefined && received > maxHeldBytes) throw tooLate(options)
+        if (found !== undefined) return
+        if (received <= maxHeldBytes) continue
+        if (spoolFolder === undefined) throw tooLate(options)
+        clearTimeout(timer)
+        spool ??= await fileSpool(spoolFolder)
+        for (const piece of held.splice(0)) if (Buffer.isBuffer(piece)) await spool.write(piece)
       }
+    } catch (error) {
+      await close()
+      throw error
     } finally {
       clearTimeout(timer)
     }
   }
+  if (typeof named !== 'string') await search()
   const value = typeof named === 'string' ? named : found?.value?.toString('utf8')
   if (value !== undefined) (req as { body?: unknown }).body = { [name]: value }
   let isSent = false
@@ -88,14 +107,21 @@ export async function formField(req: IncomingMessage, options: FormFieldOptions)
   return {
     value,
     contentType,
+    close,
     send(own) {
       const written = Buffer.from(own)
       async function* bytes(): AsyncGenerator<Buffer> {
         if (isSent) throw new TollgateError('internal', 'A form was to be sent twice; nothing of it is kept.')
         isSent = true
         const put = (piece: FormPiece) => (Buffer.isBuffer(piece) ? piece : written)
-        yield* held.splice(0).map(put)
-        for (let pieces = await next(); pieces !== undefined; pieces = await next()) yield* pieces.map(put)
+        if (spool !== undefined) yield* spool.read()
+        // The last bytes go out when the form is known to be whole: with its length told, they would make a request of one that is not.
+        let last = held.splice(0)
+        for (let pieces = await next(); pieces !== undefined; pieces = await next()) {
+          yield* last.map(put)
+          last = pieces
+        }
+        yield* last.map(put)
       }
       // Of a field that is yet to come nobody knows what it changes.
       const length =

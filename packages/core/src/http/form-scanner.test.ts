@@ -58,7 +58,7 @@ describe.each(sizes)('in pieces of %i bytes', (size) => {
     ['lines without CR', (field('model', 'a') + end).replaceAll('\r\n', '\n')],
     ['a boundary that ends no line', file(crlf('x--b\nContent-Disposition: form-data; name="model"\n\nb')) + end],
     ['a boundary after a bare LF', file('x\n--b\nContent-Disposition: form-data; name="model"\n\nb\n') + end],
-    ['a boundary with more behind it', field('model', 'a') + '--bc\r\n'],
+    ['a boundary with more behind it', `${field('model', 'a')}--bc\r\n`],
     [
       'two dispositions',
       field('model', 'a').replace('\r\n\r\n', crlf('\nContent-Disposition: form-data; name="file"\n\n')) + end,

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import { z } from 'zod'
 import { TollgateError } from '../errors.js'
 import { allowedMethods } from '../http/allowed-methods.js'
@@ -21,8 +21,10 @@ export interface MediaRouteOptions {
   readonly body?: BodyOptions
   /** Bytes of a form, files and all; they are streamed. A `bodyLimit` holds beside it. Default 104,857,600 (100 MiB). */
   readonly maxUploadBytes?: number
-  /** Bytes of a form in which `model` has to come, unless `x-tollgate-model` names it. So much is held. Default 65,536 (64 KiB). */
+  /** Bytes of a form in which `model` has to come, unless `x-tollgate-model` names it. So much is held in memory. Default 65,536 (64 KiB). */
   readonly maxHeldBytes?: number
+  /** A folder in which forms wait that have it later, behind their files, in files without a name. Default: such forms are refused. */
+  readonly spoolFolder?: string
   /** A comment is sent after this much silence in an event stream, in milliseconds; 0: never. Default 15,000. */
   readonly heartbeatMs?: number
   /** What becomes of a call whose caller leaves. Default `abort`. */
@@ -36,6 +38,7 @@ const schema = z.strictObject({
   body: bodyOptionsSchema.optional(),
   maxUploadBytes: z.int().min(1).default(104_857_600),
   maxHeldBytes: z.int().min(1_024).default(65_536),
+  spoolFolder: z.string().min(1).optional(),
   heartbeatMs: z.int().min(0).default(15_000),
   onDisconnect: z.enum(['abort', 'drain']).default('abort'),
 })
@@ -43,27 +46,30 @@ const schema = z.strictObject({
 /** A route that hands requests of one endpoint of OpenAI's on, JSON or a form, and their answers back, as bytes. */
 export function mediaRoute(name: string, path: MediaPath, options: MediaRouteOptions): Handler {
   const checked = checkedOptions(name, schema, options)
-  const { maxUploadBytes: maxBytes, maxHeldBytes, heartbeatMs, onDisconnect } = checked
+  const { maxUploadBytes: maxBytes, maxHeldBytes, spoolFolder, heartbeatMs, onDisconnect } = checked
   const { service, body: bodyOptions } = options
   const timeoutMs = bodyOptions?.timeoutMs ?? 30_000
-
-  const read = async (req: IncomingMessage): Promise<{ model: string | undefined; input: MediaInput }> => {
-    if (isFormType(req.headers['content-type'])) {
-      const header = 'x-tollgate-model'
-      const form = await formField(req, { name: 'model', header, maxHeldBytes, maxBytes, timeoutMs })
-      return { model: form.value, input: { path, body: { form } } }
-    }
-    const json = (await jsonBody(req, bodyOptions)) as Readonly<Record<string, unknown>>
-    return { model: parseWith(mediaRequest, json).model, input: { path, body: { json } } }
-  }
 
   return endpoint(name, async (context, req, res) => {
     context.route ??= `/v1${path}`
     context.dialect ??= 'openai'
     onlyPost(req)
-    const { model, input } = await read(req)
     const send = (answered: AnsweredStream<'media'>) => sendMedia(res, answered, { heartbeatMs, onDisconnect })
-    await invokeStream(context, req, res, service, 'media', model, input, send, onDisconnect)
+    const ask = (model: string | undefined, body: MediaInput['body']) =>
+      invokeStream(context, req, res, service, 'media', model, { path, body }, send, onDisconnect)
+    if (!isFormType(req.headers['content-type'])) {
+      const json = await jsonBody(req, bodyOptions)
+      const { model } = parseWith(mediaRequest, json)
+      await ask(model, { json: json as Readonly<Record<string, unknown>> })
+      return
+    }
+    const header = 'x-tollgate-model'
+    const form = await formField(req, { name: 'model', header, maxHeldBytes, spoolFolder, maxBytes, timeoutMs })
+    try {
+      await ask(form.value, { form })
+    } finally {
+      await form.close()
+    }
   })
 }
 
