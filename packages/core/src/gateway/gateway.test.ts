@@ -56,6 +56,19 @@ async function start(
 }
 
 describe('gatewayService', () => {
+  it('has a name of its own for every task that its model does', async () => {
+    const { service } = await start(
+      {},
+      { models: { draw: 'gpt/gpt-image-1', art: { targets: ['draw'], task: 'media' } } },
+    )
+    for (const task of ['generate', 'embed', 'media'] as const) {
+      expect((await service.resolve(task, 'draw')).id).toBe('gpt-image-1')
+    }
+    expect((await service.resolve('media', 'art')).dispatches).toBe(true)
+    const told = { code: 'invalid_request', message: 'The model "sonnet" does not do media; it does: generate.' }
+    await expect(service.resolve('media', 'sonnet')).rejects.toMatchObject(told)
+  })
+
   it("finds models by their provider's names, and by names of their own", async () => {
     const { ask, service } = await start({}, { models: { fast: 'gpt/gpt-4o-mini', faster: 'fast' } })
     expect(await ask('gpt-4o')).toEqual(['ok', 'gpt/gpt-4o'])
