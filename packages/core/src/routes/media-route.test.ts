@@ -764,6 +764,12 @@ describe('policies', () => {
     },
   )
 
+  it.each(['', 'x'.repeat(300)])('take no name for a model that is none', async (model) => {
+    const { url } = await start()
+    const told = await edit(url, model)
+    expect([told.status, await told.json()]).toMatchObject([400, { error: { param: 'model' } }])
+  })
+
   it('say which model is meant where it does other things', async () => {
     const { url } = await start()
     const { error } = (await (await edit(url, 'echo')).json()) as { error: { message: string; param: string } }

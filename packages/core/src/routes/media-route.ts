@@ -66,7 +66,8 @@ export function mediaRoute(name: string, path: MediaPath, options: MediaRouteOpt
     const header = 'x-tollgate-model'
     const form = await formField(req, { name: 'model', header, maxHeldBytes, spoolFolder, maxBytes, timeoutMs })
     try {
-      await ask(form.value, { form })
+      const { model } = parseWith(mediaRequest, { model: form.value })
+      await ask(model, { form })
     } finally {
       await form.close()
     }
