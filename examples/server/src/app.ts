@@ -2,6 +2,7 @@ import type { RequestListener } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
 import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
 import { dialect } from '@tollgate/core/http/dialect'
+import { isFormType } from '@tollgate/core/http/form-field'
 import type { Handler } from '@tollgate/core/http/handler'
 import { urlOf } from '@tollgate/core/http/route-template'
 import type { InferenceService } from '@tollgate/core/inference/service'
@@ -22,12 +23,14 @@ import { methodNotAllowed, notFound } from '@tollgate/core/middleware/not-found'
 import { shadowReports } from '@tollgate/core/middleware/shadow-reports'
 import { timeout } from '@tollgate/core/middleware/timeout'
 import { type PriceOverrides, priceTable } from '@tollgate/core/price-table'
+import { speech, transcriptions, translations } from '@tollgate/core/routes/audio'
 import { auditRoute } from '@tollgate/core/routes/audit'
 import { authorizationServer } from '@tollgate/core/routes/authorization-server'
 import { chatCompletions } from '@tollgate/core/routes/chat-completions'
 import { completions } from '@tollgate/core/routes/completions'
 import { embeddings } from '@tollgate/core/routes/embeddings'
 import { healthRoute } from '@tollgate/core/routes/health'
+import { imageEdits, imageGenerations, imageVariations } from '@tollgate/core/routes/images'
 import { cachedInference, inference } from '@tollgate/core/routes/inference'
 import { keysRoute } from '@tollgate/core/routes/keys'
 import { limitsRoute } from '@tollgate/core/routes/limits'
@@ -167,11 +170,7 @@ export function makeGate(options: GateOptions): Gate {
   const exposition = metricsRoute({ registry: measure.registry })
   if (settings.METRICS_PUBLIC) app.use('/metrics', exposition)
 
-  app.use(
-    draining,
-    bodyLimit({ maxBytes: settings.MAX_BODY_BYTES }),
-    timeout({ ms: settings.REQUEST_TIMEOUT_SECONDS * 1000 }),
-  )
+  app.use(draining, limitBodies(settings), timeout({ ms: settings.REQUEST_TIMEOUT_SECONDS * 1000 }))
   const tokens = authorizationServer({
     store: identities,
     issuer: publicUrl,
@@ -253,6 +252,18 @@ export function makeGate(options: GateOptions): Gate {
   )
   app.all('/v1/messages/count_tokens', methodNotAllowed(['POST']), may('chat'), countTokens({ service }))
   app.all('/v1/embeddings', methodNotAllowed(['POST']), may('embed'), ...cached(), embeddings({ service }))
+  const { MAX_UPLOAD_BYTES: maxUploadBytes, UPLOAD_FOLDER: spoolFolder } = settings
+  const passing = { service, maxUploadBytes, spoolFolder }
+  for (const [path, handler] of [
+    ['/v1/images/generations', imageGenerations(passing)],
+    ['/v1/images/edits', imageEdits(passing)],
+    ['/v1/images/variations', imageVariations(passing)],
+    ['/v1/audio/speech', speech(passing)],
+    ['/v1/audio/transcriptions', transcriptions(passing)],
+    ['/v1/audio/translations', translations(passing)],
+  ] as const) {
+    app.all(path, methodNotAllowed(['POST']), may('chat'), handler)
+  }
   app.all('/v1/predict/batch', methodNotAllowed(['POST']), may('batch'), predictBatch(predictOptions))
   app.all('/v1/predict', methodNotAllowed(['POST']), may('predict'), predict(predictOptions))
   app.get('/v1/models', listModels({ service }))
@@ -284,7 +295,15 @@ export function makeGate(options: GateOptions): Gate {
   }
 }
 
-const openAiPaths = ['/v1/chat/completions', '/v1/completions', '/v1/responses', '/v1/embeddings', '/v1/models']
+const mediaPaths = ['/v1/images', '/v1/audio']
+const openAiPaths = [
+  '/v1/chat/completions',
+  '/v1/completions',
+  '/v1/responses',
+  '/v1/embeddings',
+  '/v1/models',
+  ...mediaPaths,
+]
 const protectedPaths = ['/inference', '/v1']
 
 /** The templates by which metrics name what is refused before its route is known. */
@@ -299,6 +318,12 @@ const routes = [
   '/v1/messages',
   '/v1/messages/count_tokens',
   '/v1/embeddings',
+  '/v1/images/generations',
+  '/v1/images/edits',
+  '/v1/images/variations',
+  '/v1/audio/speech',
+  '/v1/audio/transcriptions',
+  '/v1/audio/translations',
   '/v1/models',
   '/v1/models/:name',
   '/v1/predict',
@@ -326,6 +351,17 @@ const routes = [
   '/v1/limits',
   '/v1/limits/check',
 ]
+
+/** What is kept in memory may be small; forms with pictures and sound are streamed. */
+function limitBodies(settings: Settings): Handler {
+  const kept = bodyLimit({ maxBytes: settings.MAX_BODY_BYTES })
+  const streamed = bodyLimit({ maxBytes: settings.MAX_UPLOAD_BYTES })
+  return (req, res, next) => {
+    const isUpload =
+      isFormType(req.headers['content-type']) && mediaPaths.some((path) => urlOf(req).startsWith(`${path}/`))
+    return (isUpload ? streamed : kept)(req, res, next)
+  }
+}
 
 function requestsByTier(settings: Settings): LimitRule {
   const { RATE_LIMIT_FREE: free, RATE_LIMIT_PRO: pro, RATE_LIMIT_ENTERPRISE: enterprise } = settings

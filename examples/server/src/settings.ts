@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { z } from 'zod'
 
 /** A mistake in the environment: which variable, what is wrong, and how to mend it. */
@@ -100,6 +101,8 @@ const environment = z.object({
   RATE_LIMIT_ENTERPRISE: wholeNumber(0, 1_000_000).default(1000),
   TRUST_PROXY: list.optional(),
   MAX_BODY_BYTES: wholeNumber(1, 1_073_741_824).default(1_048_576),
+  MAX_UPLOAD_BYTES: wholeNumber(1, 1_099_511_627_776).default(104_857_600),
+  UPLOAD_FOLDER: z.string().min(1).default(tmpdir()),
   REQUEST_TIMEOUT_SECONDS: wholeNumber(1, 86_400).default(300),
   DRAIN_SECONDS: wholeNumber(0, 3600).default(30),
   CACHE_TTL_SECONDS: wholeNumber(0, 2_592_000).default(60),

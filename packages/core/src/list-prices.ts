@@ -92,24 +92,25 @@ export function listPrice(vendor: string, model: string, atMs: number): ListPric
   return { tiers, changes: Array.isArray(found.model.prices) }
 }
 
-/** The list's names of what we carry. Hours of audio, pages and searches have no bucket in a usage. */
-const buckets: ReadonlyArray<readonly [listed: string, bucket: keyof Rates, digits: number]> = [
-  ['input_mtok', 'inputToken', 6],
-  ['output_mtok', 'outputToken', 6],
-  ['cache_read_mtok', 'cacheReadToken', 6],
-  ['cache_write_mtok', 'cacheWriteToken', 6],
-  ['cache_write_1h_mtok', 'cacheWrite1hToken', 6],
-  ['input_audio_mtok', 'inputAudioToken', 6],
-  ['input_image_mtok', 'inputImageToken', 6],
-  ['output_reasoning_mtok', 'reasoningToken', 6],
-  ['output_audio_mtok', 'outputAudioToken', 6],
-  ['output_image_mtok', 'outputImageToken', 6],
-  ['requests_kcount', 'request', 9],
+/** The list's names of what we carry, and how many of our units theirs is. Pages and searches have no bucket in a usage; of sound by the hour a row is a second. */
+const buckets: ReadonlyArray<readonly [listed: string, bucket: keyof Rates, units: number]> = [
+  ['input_mtok', 'inputToken', 1e6],
+  ['output_mtok', 'outputToken', 1e6],
+  ['cache_read_mtok', 'cacheReadToken', 1e6],
+  ['cache_write_mtok', 'cacheWriteToken', 1e6],
+  ['cache_write_1h_mtok', 'cacheWrite1hToken', 1e6],
+  ['input_audio_mtok', 'inputAudioToken', 1e6],
+  ['input_image_mtok', 'inputImageToken', 1e6],
+  ['output_reasoning_mtok', 'reasoningToken', 1e6],
+  ['output_audio_mtok', 'outputAudioToken', 1e6],
+  ['output_image_mtok', 'outputImageToken', 1e6],
+  ['input_audio_hours', 'row', 3_600],
+  ['requests_kcount', 'request', 1e3],
 ]
 
 function ratesAt(listed: ModelPrice, promptTokens: number): Rates {
   const rates: Rates = {}
-  for (const [name, bucket, digits] of buckets) {
+  for (const [name, bucket, units] of buckets) {
     const rate = listed[name]
     if (rate === undefined) continue
     // The tier of the whole prompt prices every token of the request, as the vendors with tiers do.
@@ -117,15 +118,15 @@ function ratesAt(listed: ModelPrice, promptTokens: number): Rates {
       typeof rate === 'number'
         ? rate
         : rate.tiers.reduce((price, tier) => (tier.start <= promptTokens ? tier.price : price), rate.base)
-    rates[bucket] = picoUsd(usd, digits)
+    rates[bucket] = picoUsd(usd, units)
   }
   return rates
 }
 
 // The list holds decimals as floats, some with their noise (0.30000000000000004): twelve places are the decimal. What is finer than a
 // whole pico-USD is rounded up, so that a bill is never under.
-function picoUsd(usd: number, digits: number): number {
-  return Math.ceil(parseUsd(usd.toFixed(12), 12) / 10 ** (12 - digits))
+function picoUsd(usd: number, units: number): number {
+  return Math.ceil(parseUsd(usd.toFixed(12), 12) / units)
 }
 
 /** Does the list have a vendor of exactly this id? */

@@ -59,6 +59,12 @@ describe('list prices', () => {
     expect(prices.price(model)).toEqual(below)
   })
 
+  it('take an hour of sound as rows of a second', () => {
+    const price = prices.price(target('openai/whisper-1'), used({ rows: 60 }))
+    expect(price && formatUsd(costNanoUsd(used({ rows: 60 }), price))).toBe('0.006')
+    expect(prices.price(target('openai/whisper-1'), used({ inputTokens: 5 }))).toBeUndefined()
+  })
+
   it('follow the time of day and the date', () => {
     let nowMs = Date.UTC(2026, 0, 5, 12)
     const clocked = priceTable({ now: () => nowMs })
@@ -90,7 +96,6 @@ describe('list prices', () => {
     'openai/',
     'google/gemma-3',
     'openai/moderation',
-    'groq/whisper-large-v3',
     '/gpt-oss-120b',
     '/deepseek-chat',
     '/llama-3.3-70b',
@@ -213,6 +218,8 @@ describe('overrides', () => {
     const price = prices.price(iris, used({ rows: 3 }))
     expect(price && formatUsd(costNanoUsd(used({ rows: 3 }), price))).toBe('0.000003')
     expect(prices.price(iris, used({ inputTokens: 1, rows: 3 }))).toBeUndefined()
+    // An estimate in two measures of the same is priced by the one that has a price.
+    expect(prices.price(iris, { ...used({ inputTokens: 1, rows: 3 }), estimated: true })).toEqual(price)
     expect(prices.price({ ...iris, version: '3' })).toBeUndefined()
   })
 

@@ -7,7 +7,7 @@ import type { Price } from './money.js'
 import { checkedOptions, functionOption } from './options.js'
 import { compileOverrides, type PriceOverrides, priceOverrides, type Rates } from './price-overrides.js'
 import type { Target } from './target.js'
-import { promptTokens, type Usage } from './usage.js'
+import { promptTokens, totalTokens, type Usage } from './usage.js'
 
 export type { PriceOverride, PriceOverrides, UsdAmount, UsdPerMillionTokens } from './price-overrides.js'
 
@@ -138,6 +138,10 @@ function tierOf(abovePromptTokens: number, rates: Rates): Tier {
 
 /** Is there a price for each thing that was used, its own or the one it falls back to? */
 function covers(rates: Rates, usage: Usage): boolean {
+  // An estimate may tell the same in tokens and in rows: where rows alone have a price, they are what counts.
+  const { inputToken, outputToken, row } = rates
+  if (usage.estimated && row !== undefined && (usage.rows ?? 0) > 0 && (inputToken ?? outputToken) === undefined)
+    return true
   if (rates.inputToken === undefined) {
     if (usage.inputTokens > 0) return false
     if ((usage.cacheReadTokens ?? 0) > 0 && rates.cacheReadToken === undefined) return false
@@ -154,5 +158,5 @@ function covers(rates: Rates, usage: Usage): boolean {
     if ((usage.outputImageTokens ?? 0) > 0 && rates.outputImageToken === undefined) return false
   }
   // Rows come with tokens (one is priced) or alone (then only a price for rows, or for the request, says what they cost).
-  return (usage.rows ?? 0) === 0 || rates.row !== undefined || rates.request !== undefined || usage.inputTokens > 0
+  return (usage.rows ?? 0) === 0 || rates.row !== undefined || rates.request !== undefined || totalTokens(usage) > 0
 }

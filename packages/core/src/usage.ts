@@ -17,7 +17,7 @@ export interface Usage {
   readonly reasoningTokens?: number
   readonly outputAudioTokens?: number
   readonly outputImageTokens?: number
-  /** Rows predicted, for models that do not count in tokens. */
+  /** What models that do not count in tokens count: rows predicted, seconds of sound heard, pictures made, characters spoken. */
   readonly rows?: number
   /** True when we counted it ourselves because the provider did not say. */
   readonly estimated: boolean

@@ -152,7 +152,7 @@ const target = z.strictObject({
 const route = z.strictObject({
   /** In their order; a text is a model alone. */
   targets: z.array(z.union([z.string().min(1), target])).min(1),
-  task: z.enum(['generate', 'embed', 'predict']).default('generate'),
+  task: z.enum(['generate', 'embed', 'predict', 'media']).default('generate'),
   strategy: z.enum(['ordered', 'weighted', 'latency', 'least-busy', 'cheapest']).default('ordered'),
   affinity: z.enum(['principal', 'prompt']).optional(),
   fallbackOn: z.array(z.enum(['sick', 'throttled', 'credential', 'context', 'content', 'guard', 'refused'])).optional(),
@@ -196,7 +196,12 @@ export const gatewayConfig = z.strictObject({
   models: z.record(z.string().min(1).max(256), z.union([z.string().min(1), route])).default({}),
   /** The model for requests that name none, by task. */
   defaultModels: z
-    .strictObject({ generate: z.string().optional(), embed: z.string().optional(), predict: z.string().optional() })
+    .strictObject({
+      generate: z.string().optional(),
+      embed: z.string().optional(),
+      predict: z.string().optional(),
+      media: z.string().optional(),
+    })
     .default({}),
   /** For all models of all providers, before their own. */
   guards,

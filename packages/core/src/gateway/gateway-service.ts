@@ -85,7 +85,7 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
   const routeOf = (name: string, given: RouteConfig, through: readonly string[]): Model => {
     const { targets, task, strategy, affinity, fallbackOn, maxAttempts, hedge, shadow } = given
     const guards = guardsOf(given.guards)
-    if (task === 'predict' && guards.length > 0) {
+    if (task !== 'generate' && task !== 'embed' && guards.length > 0) {
       throw configInvalid(`gatewayService: models.${name}: guards are for models that generate or embed.`)
     }
     const known = routes.get(name)
@@ -163,7 +163,7 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
 function everyTask(find: (task: Task) => Model): readonly Model[] {
   let first: unknown
   const models: Model[] = []
-  for (const task of ['generate', 'embed', 'predict'] as const) {
+  for (const task of ['generate', 'embed', 'predict', 'media'] as const) {
     try {
       const model = find(task)
       if (model.task === task) models.push(model)

@@ -163,6 +163,19 @@ describe('guards', () => {
 })
 
 describe('gatewayService', () => {
+  it('has a name of its own for every task that its model does', async () => {
+    const { service } = await start(
+      {},
+      { models: { draw: 'gpt/gpt-image-1', art: { targets: ['draw'], task: 'media' } } },
+    )
+    for (const task of ['generate', 'embed', 'media'] as const) {
+      expect((await service.resolve(task, 'draw')).id).toBe('gpt-image-1')
+    }
+    expect((await service.resolve('media', 'art')).dispatches).toBe(true)
+    const told = { code: 'invalid_request', message: 'The model "sonnet" does not do media; it does: generate.' }
+    await expect(service.resolve('media', 'sonnet')).rejects.toMatchObject(told)
+  })
+
   it("finds models by their provider's names, and by names of their own", async () => {
     const { ask, service } = await start({}, { models: { fast: 'gpt/gpt-4o-mini', faster: 'fast' } })
     expect(await ask('gpt-4o')).toEqual(['ok', 'gpt/gpt-4o'])
@@ -190,6 +203,15 @@ describe('gatewayService', () => {
     const service = gatewayService({ providers: { echo: { type: 'echo' } } }, { providers: [lent], env: {} })
     await service.close()
     expect(closed).toEqual([])
+  })
+
+  it('has no pictures and no sound behind guards, which cannot read them', async () => {
+    const { service } = await start({}, { guards: [{ type: 'redact' }], models: { fast: 'gpt/gpt-4o-mini' } })
+    await expect(service.resolve('media', 'gpt-4o')).rejects.toMatchObject({ status: 400 })
+    await expect(service.resolve('media', 'fast')).rejects.toMatchObject({ status: 400 })
+    expect(await service.resolve('generate', 'fast')).toMatchObject({ id: 'gpt-4o-mini' })
+    const open = await start({})
+    expect(await open.service.resolve('media', 'gpt-4o')).toMatchObject({ task: 'media' })
   })
 
   it('calls an echo as its configuration does', async () => {

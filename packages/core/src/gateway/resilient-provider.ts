@@ -55,6 +55,8 @@ export function resilientProvider(name: string, providers: readonly Provider[], 
 
   /** Guards stand before all attempts: what is read once goes to each. */
   const make = (task: Task, id: string, version: string | undefined): Model | undefined => {
+    // They read texts: what they cannot read does not pass them by.
+    if (guards.length > 0 && task !== 'generate' && task !== 'embed') return undefined
     const model = whole(task, id, version)
     return model === undefined || guards.length === 0 ? model : guarded(model, { guards })
   }

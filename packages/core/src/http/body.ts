@@ -59,14 +59,7 @@ export async function jsonBody(req: IncomingMessage, options: BodyOptions = {}):
 export function readBody(req: IncomingMessage, options: BodyOptions = {}): Promise<Buffer> {
   const maxBytes = options.maxBytes ?? existingContext(req).maxBodyBytes ?? defaultMaxBodyBytes
   const timeoutMs = options.timeoutMs ?? 30_000
-  const encoding = req.headers['content-encoding']
-  if (encoding !== undefined && encoding !== 'identity') {
-    return Promise.reject(
-      new TollgateError('unsupported_media_type', 'Send the body without a Content-Encoding.', {
-        headers: { 'accept-encoding': 'identity' },
-      }),
-    )
-  }
+  if (isEncoded(req)) return Promise.reject(encodedBody())
   if (Number(req.headers['content-length'] ?? 0) > maxBytes) return Promise.reject(tooLarge(maxBytes))
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
@@ -92,9 +85,22 @@ export function readBody(req: IncomingMessage, options: BodyOptions = {}): Promi
     }
     const onEnd = () => finish()
     // `bodyLimit` refuses a chunked body through the stream.
-    const onError = (cause: Error) => finish(isTollgateError(cause) ? cause : gone(cause))
-    const onClose = () => finish(gone())
+    const onError = (cause: Error) => finish(isTollgateError(cause) ? cause : leftEarly(cause))
+    const onClose = () => finish(leftEarly())
     req.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
+  })
+}
+
+/** Is the body compressed, which nobody here undoes? */
+export function isEncoded({ headers }: IncomingMessage): boolean {
+  const encoding = headers['content-encoding']
+  return encoding !== undefined && encoding !== 'identity'
+}
+
+/** The 415 for such a body. */
+export function encodedBody(): TollgateError {
+  return new TollgateError('unsupported_media_type', 'Send the body without a Content-Encoding.', {
+    headers: { 'accept-encoding': 'identity' },
   })
 }
 
@@ -123,7 +129,8 @@ export function tooLarge(maxBytes: number): TollgateError {
   })
 }
 
-function gone(cause?: Error): TollgateError {
+/** Of a caller that is gone before its body is whole. */
+export function leftEarly(cause?: Error): TollgateError {
   return new TollgateError('client_closed', 'The caller left before the body was complete.', { cause })
 }
 

@@ -24,3 +24,19 @@ export function sendBytes(
   res.writeHead(status, { ...headers, 'content-type': contentType, 'content-length': bytes.byteLength })
   res.end(bytes)
 }
+
+/** Writes bytes of an answer; resolves when the next may come, so that a slow reader slows the source. */
+export async function writeDrained(res: ServerResponse, bytes: Uint8Array): Promise<void> {
+  if (!res.write(bytes)) await drained(res)
+}
+
+/** When a full socket has taken what waits, or is closed. */
+export function drained(res: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      res.off('drain', done).off('close', done)
+      resolve()
+    }
+    res.on('drain', done).on('close', done)
+  })
+}

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { drained } from './respond.js'
 
 /** A response that is a stream of Server-Sent Events. */
 export interface EventStream {
@@ -62,14 +63,4 @@ function write(res: ServerResponse, event: string | Uint8Array): boolean {
   const { flush } = res as ServerResponse & { flush?: () => void }
   if (typeof flush === 'function') flush.call(res)
   return more
-}
-
-function drained(res: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      res.off('drain', done).off('close', done)
-      resolve()
-    }
-    res.on('drain', done).on('close', done)
-  })
 }

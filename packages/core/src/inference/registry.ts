@@ -44,7 +44,7 @@ export interface Registry {
   /** Every model that is known by name. If no provider can say, the first one's error is thrown. */
   list(): Promise<readonly ListedModel[]>
   describe(name: string): Promise<ModelDescription | undefined>
-  /** The error for a name that {@link Registry.find} did not find: says what there is. */
+  /** The error for a name that {@link Registry.find} did not find: says what there is. `invalid_request` for a model that does other tasks. */
   notFound(task: Task | undefined, name: string): Promise<TollgateError>
   ready(): Promise<void>
   close(): Promise<void>
@@ -56,7 +56,7 @@ interface Source {
   readonly names: NameMap | undefined
 }
 
-const tasks: readonly Task[] = ['generate', 'embed', 'predict']
+const tasks: readonly Task[] = ['generate', 'embed', 'predict', 'media']
 const namesInError = 20
 
 /** @throws TollgateError `config_invalid` for two providers of one name and for aliases that lead in a circle */
@@ -151,9 +151,12 @@ export function registry(options: RegistryOptions): Registry {
         const there = versions.length === 0 ? 'it has no versions' : `it has: ${bounded(versions)}`
         return notFoundError(`The model ${shown} has no such version; ${there}.`)
       }
-      if (same.length > 0) {
-        const can = bounded(same.map((model) => model.task))
-        return notFoundError(`The model ${shown} does not do ${task}; it does: ${can}.`)
+      const able = task === undefined ? [] : tasks.filter((each) => find(each, name) !== undefined)
+      if (able.length > 0) {
+        const message = `does not do ${task}; it does: ${able.join(', ')}`
+        return new TollgateError('invalid_request', `The model ${shown} ${message}.`, {
+          errors: [{ path: 'model', message }],
+        })
       }
       const others = models.filter((model) => task === undefined || model.task === task).map((model) => model.id)
       const what = task === undefined ? '' : ` for ${task}`

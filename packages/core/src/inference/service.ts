@@ -59,7 +59,12 @@ const optionsSchema = z.strictObject({
     .min(1, 'must name at least one provider'),
   aliases: z.record(z.string().min(1), z.string().min(1)).optional(),
   defaultModels: z
-    .strictObject({ generate: z.string().optional(), embed: z.string().optional(), predict: z.string().optional() })
+    .strictObject({
+      generate: z.string().optional(),
+      embed: z.string().optional(),
+      predict: z.string().optional(),
+      media: z.string().optional(),
+    })
     .optional(),
   timeoutMs: z.int().min(1).optional(),
   now: functionOption<() => number>().optional(),

@@ -184,11 +184,54 @@ export interface PredictOutput {
   readonly predictions: readonly Prediction[]
 }
 
+/** The endpoints of OpenAI's API for pictures and sound, below its version. */
+export type MediaPath =
+  | '/images/generations'
+  | '/images/edits'
+  | '/images/variations'
+  | '/audio/speech'
+  | '/audio/transcriptions'
+  | '/audio/translations'
+
+/** A multipart form that is still arriving. */
+export interface MediaForm {
+  /** With its boundary. */
+  readonly contentType: string
+  /** The form with this name of a model in it. It can be read once; who has begun cannot be tried again. `length` in bytes, if known. */
+  send(model: string): { readonly bytes: AsyncIterable<Uint8Array>; readonly length: number | undefined }
+}
+
+/** A request for pictures or sound in OpenAI's words, sent on as it is but for the model's name. */
+export interface MediaInput {
+  readonly path: MediaPath
+  /** JSON, or a form with files. */
+  readonly body: { readonly json: Readonly<Record<string, unknown>> } | { readonly form: MediaForm }
+}
+
+export interface MediaOutput {
+  readonly contentType: string
+  readonly bytes: Uint8Array
+}
+
+/**
+ * An answer of such a model as it comes: its head, then its own bytes (of an event stream: whole events). `isWhole`: nothing of it is to be waited for any more, so that what it used can be told before
+ * it is sent.
+ */
+export type MediaChunk =
+  | {
+      readonly type: 'head'
+      readonly contentType: string
+      readonly length: number | undefined
+      readonly isWhole: boolean
+    }
+  | { readonly type: 'bytes'; readonly bytes: Uint8Array }
+
 /** The tasks a model may do. A new one is a line here. */
 export interface Tasks {
   generate: { input: GenerateInput; output: GenerateOutput; chunk: GenerateChunk }
   embed: { input: EmbedInput; output: EmbedOutput; chunk: never }
   predict: { input: PredictInput; output: PredictOutput; chunk: never }
+  media: { input: MediaInput; output: MediaOutput; chunk: MediaChunk }
 }
 
 export type Task = keyof Tasks

@@ -55,6 +55,9 @@ export function estimateFromBody(
   }
 }
 
+/** What a form with a picture or a sound is taken for: it is not read. */
+export const estimateOfForm: LimitEstimate = Object.freeze({ inputTokens: tokensPerMedium })
+
 function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }

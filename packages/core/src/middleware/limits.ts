@@ -4,6 +4,7 @@ import { configInvalid, isTollgateError } from '../errors.js'
 import { isJsonType, jsonBody } from '../http/body.js'
 import { addressKey, checkTrustProxy, clientAddress, type TrustProxy } from '../http/client-address.js'
 import type { RequestContext } from '../http/context.js'
+import { isFormType } from '../http/form-field.js'
 import { type Handler, middleware } from '../http/handler.js'
 import { onEnd, type RequestEnd } from '../http/observe.js'
 import { type RateLimitFieldStyle, rateLimitFieldStyles } from '../http/rate-limit-fields.js'
@@ -17,7 +18,7 @@ import type { Claim, ClaimState, LimitStore } from '../stores/limit-store.js'
 import { memoryLimitStore } from '../stores/memory-limit-store.js'
 import type { Target } from '../target.js'
 import { completionTokens, promptTokens, totalTokens, type Usage } from '../usage.js'
-import { estimateFromBody, type LimitEstimate, learnedOutput } from './limit-estimate.js'
+import { estimateFromBody, estimateOfForm, type LimitEstimate, learnedOutput } from './limit-estimate.js'
 import {
   type CompiledRule,
   compileRule,
@@ -237,7 +238,9 @@ export function limits(options: LimitsOptions): Limits {
 
   const estimateOf = async (req: IncomingMessage, context: RequestContext): Promise<LimitEstimate | undefined> => {
     const own = await settings.estimate?.(req, context)
-    if (own !== undefined || req.method !== 'POST' || !isJsonType(req.headers['content-type'])) return own
+    if (own !== undefined || req.method !== 'POST') return own
+    if (isFormType(req.headers['content-type'])) return estimateOfForm
+    if (!isJsonType(req.headers['content-type'])) return undefined
     try {
       return estimateFromBody(await jsonBody(req), countTokens)
     } catch (error) {

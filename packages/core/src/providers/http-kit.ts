@@ -46,8 +46,8 @@ export interface UpstreamRequest {
   /** Below the base URL, with its slash: `/chat/completions`. */
   readonly path: string
   readonly accept: string
-  /** JSON text. */
-  readonly body?: string
+  /** JSON text, or bytes as they come: of these `headers` has the type, and the length if it is known. */
+  readonly body?: string | AsyncIterable<Uint8Array>
   /** Of this request alone, in lower case; they replace the provider's own. */
   readonly headers?: Readonly<Record<string, string>>
 }
@@ -134,11 +134,12 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
       ...proof,
     ]
     if (extra !== undefined) for (const [field, value] of Object.entries(extra)) headers.push(field, value)
-    if (body !== undefined) headers.push('content-type', 'application/json')
+    if (typeof body === 'string') headers.push('content-type', 'application/json')
     return exchange({
       upstream: name,
       dispatcher: pool,
-      request: { method, path: `${prefix}${path}${search}`, headers, body: body ?? null },
+      // Its types leave out what its documentation says of bodies: any iterable will do.
+      request: { method, path: `${prefix}${path}${search}`, headers, body: (body ?? null) as string | null },
       signal,
       maxResponseBytes,
       deadlines: waiting,

@@ -91,7 +91,7 @@ export function isOfType(contentType: string, mediaType: string): boolean {
   return contentType.split(';', 1)[0]?.trim().toLowerCase() === mediaType
 }
 
-function isJson(contentType: string): boolean {
+export function isJson(contentType: string): boolean {
   return /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(contentType)
 }
 

@@ -14,13 +14,17 @@ import type { MaxTokensField } from './openai-chat-request.js'
 import { openAiChatWire } from './openai-chat-watch.js'
 import { openAiCompletionsWire } from './openai-completions-wire.js'
 import { embedModel } from './openai-embed-model.js'
+import { mediaModel } from './openai-media-model.js'
 import { openAiResponsesWire } from './openai-responses-wire.js'
+
+/** What such an upstream does: text, embeddings, pictures and sound. */
+export type CompatibleTask = 'generate' | 'embed' | 'media'
 
 /** A model of the upstream. */
 export interface CompatibleModel {
   readonly id: string
-  /** Default: both, and the upstream decides. */
-  readonly task?: 'generate' | 'embed'
+  /** Default: all, and the upstream decides. */
+  readonly task?: CompatibleTask
   readonly description?: string
 }
 
@@ -62,7 +66,7 @@ const optionsSchema = z.strictObject({
         z.string().min(1),
         z.strictObject({
           id: z.string().min(1),
-          task: z.enum(['generate', 'embed']).optional(),
+          task: z.enum(['generate', 'embed', 'media']).optional(),
           description: z.string().optional(),
         }),
       ]),
@@ -84,7 +88,7 @@ const listTimeoutMs = 10_000
 
 /**
  * Models behind an API like OpenAI's: OpenAI itself, vLLM, Ollama, llama.cpp, OpenRouter and many more. Chat and text generation, with
- * JSON and with streams, and embeddings.
+ * JSON and with streams, embeddings, pictures and sound.
  *
  * Requests of callers who speak OpenAI's API go through untouched but for the model's name, and the answer's bytes come back untouched.
  * What the upstream does not say of usage is counted, and marked `estimated`.
@@ -121,6 +125,7 @@ export function openAiCompatible(options: OpenAiCompatibleOptions): Provider {
     if (known !== undefined && listed === undefined) return undefined
     if (listed?.task !== undefined && listed.task !== task) return undefined
     if (task === 'generate') return generateModel({ ...chatOptions, id })
+    if (task === 'media') return mediaModel({ upstream: api, tokenizer, id })
     return task === 'embed' ? embedModel({ upstream: api, tokenizer, id }) : undefined
   }
 
@@ -161,11 +166,13 @@ export function openAiCompatible(options: OpenAiCompatibleOptions): Provider {
   }
 }
 
-/** OpenAI's list does not say what a model does; embedding models have it in their names. */
+const ofMedia = /^(?:dall-e|(?:chat)?gpt-image|whisper|tts)|-(?:tts|transcribe)\b/i
+
+/** OpenAI's list does not say what a model does; all but those of text have it in their names. */
 function infoOf({ id, task, description }: CompatibleModel, ownedBy?: unknown): ModelInfo {
   return {
     id,
-    task: task ?? (/embed/i.test(id) ? 'embed' : 'generate'),
+    task: task ?? (/embed/i.test(id) ? 'embed' : ofMedia.test(id) ? 'media' : 'generate'),
     ...(description === undefined ? {} : { description }),
     ...(typeof ownedBy === 'string' && ownedBy !== '' ? { ownedBy: ownedBy.slice(0, 64) } : {}),
   }
@@ -177,7 +184,7 @@ function bare({
   description,
 }: {
   id: string
-  task?: 'generate' | 'embed' | undefined
+  task?: CompatibleTask | undefined
   description?: string | undefined
 }) {
   return { id, ...(task === undefined ? {} : { task }), ...(description === undefined ? {} : { description }) }

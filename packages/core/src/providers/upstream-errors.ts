@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { TollgateError } from '../errors.js'
+import { isTollgateError, TollgateError } from '../errors.js'
 
 /** What an upstream's error answer says, as far as anyone may see it. */
 export interface ErrorAnswer {
@@ -102,6 +102,8 @@ function said(upstream: string, { status, message }: ErrorAnswer): string {
 
 /** The error of an exchange that had no proper answer. Names the upstream, never its address. */
 export function transportError(upstream: string, cause: unknown): TollgateError {
+  // What was to be sent broke off, not the upstream.
+  if (isTollgateError(cause)) return cause
   const { code, name } = cause as { code?: unknown; name?: unknown }
   switch (code) {
     case 'UND_ERR_CONNECT_TIMEOUT':

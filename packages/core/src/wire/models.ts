@@ -14,7 +14,7 @@ export interface ModelListEntry {
 
 /** `GET /v1/models/{name}`: OpenAI's fields of the model, and what Tollgate knows besides. */
 export interface ModelDetails extends ModelListEntry {
-  task: 'generate' | 'embed' | 'predict'
+  task: 'generate' | 'embed' | 'predict' | 'media'
   description?: string
   versions: ModelVersion[]
 }

@@ -96,10 +96,11 @@ function completionOf(usage: OpenAiUsage, prompt: number): unknown {
   return completion + reasoning
 }
 
-function isCount(value: unknown): value is number {
+export function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
-function part(value: number | null | undefined, most: number): number {
+/** A part of a total, at most all of it; 0 for what is no count. */
+export function part(value: unknown, most: number): number {
   return isCount(value) ? Math.min(value, most) : 0
 }

@@ -1,0 +1,159 @@
+import { TollgateError } from '../errors.js'
+import type { Call, Model, ModelStream } from '../inference/model.js'
+import type { MediaInput, Part } from '../inference/task.js'
+import type { Tokenizer } from '../tokenizer.js'
+import { addUsage, noUsage, type Usage } from '../usage.js'
+import { usageFromMedia } from '../wire/openai-media.js'
+import type { UpstreamResponse } from './http-exchange.js'
+import type { Upstream, UpstreamRequest } from './http-kit.js'
+import { jsonWatch } from './json-watch.js'
+import { estimatedMedia, kindOf } from './media-usage.js'
+import { errorInSuccess, isJson, isOfType, requireSuccess } from './openai-answer.js'
+import { parsedJson } from './parsed-json.js'
+import { requestJson } from './request-json.js'
+import { eventSplitter, parseEvents } from './sse-decoder.js'
+
+export interface MediaModelOptions {
+  readonly upstream: Upstream
+  readonly id: string
+  readonly tokenizer: Tokenizer
+}
+
+/** An answer in JSON or in words that is no longer than this is had whole before it is handed on. */
+const maxHeldBytes = 65_536
+
+/** A model behind OpenAI's endpoints for pictures and sound. What is sent and answered passes as bytes. */
+export function mediaModel(options: MediaModelOptions): Model<'media'> {
+  return {
+    task: 'media',
+    provider: options.upstream.name,
+    id: options.id,
+    async run(input, call) {
+      const chunks: Uint8Array[] = []
+      let contentType = ''
+      for await (const part of mediaStream(options, input, call)) {
+        if (part.type === 'head') contentType = part.contentType
+        else if (part.type === 'bytes') chunks.push(part.bytes)
+        else return { output: { contentType, bytes: Buffer.concat(chunks) }, usage: part.usage }
+      }
+      throw new TollgateError('internal', 'The answer had no end.')
+    },
+    stream: (input, call) => mediaStream(options, input, call),
+    inputUsage: (input) => estimatedMedia(input, { sentBytes: 0, pictures: 0 }, options.tokenizer),
+  }
+}
+
+function mediaStream(
+  { upstream, id, tokenizer }: MediaModelOptions,
+  input: MediaInput,
+  call: Call,
+): ModelStream<'media'> {
+  const kind = kindOf(input)
+  const watched = jsonWatch(new Set(['usage', 'error']), 'data')
+  let reported: Usage | undefined
+  let sentBytes = 0
+  /** From when the whole request is on its way until the upstream turns it down. */
+  let charged = false
+
+  const usageSoFar = (): Usage => {
+    if (reported !== undefined) return reported
+    return charged ? estimatedMedia(input, { sentBytes, pictures: watched.items() }, tokenizer) : noUsage
+  }
+
+  /** Nothing is kept of what was sent: once it has begun, nobody may try again. */
+  async function* once(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    if (call.attempts !== undefined) call.attempts.left = 0
+    for await (const chunk of bytes) {
+      sentBytes += chunk.length
+      yield chunk
+    }
+    charged = true
+  }
+
+  const requestOf = ({ path, body }: MediaInput): UpstreamRequest => {
+    const request = { method: 'POST', path, accept: '*/*' } as const
+    if ('json' in body) {
+      charged = true
+      return { ...request, body: requestJson(upstream.patched({ ...body.json, model: id })) }
+    }
+    const { bytes, length } = body.form.send(id)
+    const headers = {
+      'content-type': body.form.contentType,
+      ...(length === undefined ? {} : { 'content-length': String(length) }),
+    }
+    return { ...request, headers, body: once(bytes) }
+  }
+
+  const learn = (usage: unknown, error: unknown): void => {
+    if (error !== undefined && error !== null) throw errorInSuccess(upstream, error)
+    const told = usageFromMedia(usage, kind)
+    // Of a stream that makes several, each tells its own.
+    if (told !== undefined) reported = reported === undefined ? told : addUsage(reported, told)
+  }
+
+  async function* events(response: UpstreamResponse, contentType: string): AsyncGenerator<Part<'media'>> {
+    // An event may hold a picture. What bounds it is the bound of the whole answer.
+    const splitter = eventSplitter(upstream.name, Number.POSITIVE_INFINITY)
+    let begun = false
+    for (let chunk = await response.read(); chunk !== undefined; chunk = await response.read()) {
+      const bytes = splitter.push(chunk)
+      if (bytes === undefined) continue
+      for (const { data } of parseEvents(bytes)) {
+        if (!/"(?:usage|error)"/.test(data)) continue
+        const { usage, error } = (parsedJson(data) ?? {}) as { usage?: unknown; error?: unknown }
+        learn(usage, error)
+      }
+      if (!begun) yield { type: 'head', contentType, length: undefined, isWhole: false }
+      begun = true
+      yield { type: 'bytes', bytes }
+    }
+    if (splitter.rest().length > 0 || !begun) {
+      throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} ended the stream before its end.`)
+    }
+  }
+
+  async function* bytesOf(response: UpstreamResponse, contentType: string): AsyncGenerator<Part<'media'>> {
+    const { 'content-length': given } = response.headers
+    const length = given === undefined ? undefined : Number(given)
+    const isWatched = isJson(contentType)
+    let held: Buffer[] | undefined = isWatched || /^\s*text\//i.test(contentType) ? [] : undefined
+    let heldBytes = 0
+    if (held === undefined) yield { type: 'head', contentType, length, isWhole: false }
+    for (let chunk = await response.read(); chunk !== undefined; chunk = await response.read()) {
+      if (isWatched) watched.push(chunk)
+      if (held === undefined) yield { type: 'bytes', bytes: chunk }
+      else {
+        held.push(chunk)
+        heldBytes += chunk.length
+        if (heldBytes <= maxHeldBytes) continue
+        yield { type: 'head', contentType, length, isWhole: false }
+        yield { type: 'bytes', bytes: Buffer.concat(held) }
+        held = undefined
+      }
+    }
+    learn(watched.field('usage'), watched.field('error'))
+    if (held === undefined) return
+    yield { type: 'head', contentType, length: heldBytes, isWhole: true }
+    yield { type: 'bytes', bytes: Buffer.concat(held) }
+  }
+
+  async function* parts(): AsyncGenerator<Part<'media'>> {
+    let response: UpstreamResponse
+    try {
+      response = await upstream.send(requestOf(input), call)
+      await requireSuccess(upstream, response, () => true, 'an answer')
+    } catch (error) {
+      charged &&= call.signal.aborted
+      throw error
+    }
+    charged = true
+    const { 'content-type': contentType = 'application/octet-stream' } = response.headers
+    try {
+      yield* isOfType(contentType, 'text/event-stream') ? events(response, contentType) : bytesOf(response, contentType)
+      yield { type: 'end', finishReason: 'stop', usage: usageSoFar() }
+    } finally {
+      response.destroy()
+    }
+  }
+  return { usageSoFar, [Symbol.asyncIterator]: parts }
+}
