@@ -120,7 +120,7 @@ function readConfig(file: string): GatewayConfig {
   }
   const lineCounter = new LineCounter()
   // JSON is YAML.
-  const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'error' })
+  const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'error', stringKeys: true })
   const [error] = document.errors
   if (error !== undefined) {
     const { line, col } = lineCounter.linePos(error.pos[0])

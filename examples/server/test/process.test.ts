@@ -530,6 +530,9 @@ it.each([
   ['providers:\n  gpt:\n    apiKey: sk-private: x\n', 'line 3, column 13'],
   ['providers: { gpt: { apiKey: "sk-private" "x" } }', 'line 1, column'],
   ['providers: { gpt: { apiKey: *sk-private } }', 'an alias has no anchor'],
+  // A template of which the braces stayed.
+  ['providers: { gpt: { type: openai, apiKey: {{ sk-private }} } }', 'line 1, column 44'],
+  ['', 'defineGateway'],
 ])('tells where a configuration is no YAML, and none of its words: %j', async (text, where) => {
   const folder = mkdtempSync(join(tmpdir(), 'tollgate-'))
   const file = join(folder, 'gateway.yaml')
