@@ -64,6 +64,11 @@ const counts = [
   'rows',
 ] as const
 
+/** Is there anything in it to pay for, in tokens or in rows? */
+export function isAnything(usage: Usage): boolean {
+  return totalTokens(usage) > 0 || (usage.rows ?? 0) > 0
+}
+
 /** The sum, bucket by bucket; estimated if either is. */
 export function addUsage(left: Usage, right: Usage): Usage {
   const sum: { -readonly [Key in keyof Usage]: Usage[Key] } = {

@@ -1,11 +1,18 @@
 import { z } from 'zod'
 import type { Call } from '../inference/model.js'
+import { tasks } from '../inference/task.js'
 import { checkedOptions, functionOption } from '../options.js'
 import type { AwsCredentials } from '../providers/aws-credentials.js'
 import { bodyPatch } from '../providers/json-patch.js'
 import { openAiPresets } from '../providers/openai-presets.js'
+import { breakerSettings } from '../wrappers/breaker.js'
+import { bulkheadSettings } from '../wrappers/bulkhead.js'
 import { type Guard, guardSchema } from '../wrappers/guard.js'
-import { patternName, piiKinds } from '../wrappers/redact-pii.js'
+import { hedgeSettings } from '../wrappers/hedged.js'
+import { patternName, redactSettings } from '../wrappers/redact-pii.js'
+import { retrySettings } from '../wrappers/retry.js'
+import { shadowSettings } from '../wrappers/shadowed.js'
+import { timeoutsSettings } from '../wrappers/timeouts.js'
 
 const name = z.string().regex(/^[A-Za-z0-9][\w.-]{0,63}$/, 'must be 1 to 64 letters, digits, "_", "." and "-"')
 /** A secret, or where it is: it is best in no file that others read. */
@@ -27,71 +34,35 @@ function isPattern(source: string): boolean {
 const guards = z
   .array(
     z.union([
-      z.strictObject({
+      redactSettings.extend({
         /** Takes personal data and secrets out. */
         type: z.literal('redact'),
-        /** For errors, logs and metrics. */
-        name: z
-          .string()
-          .regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, "_", "." and "-"')
-          .optional(),
-        kinds: z.array(z.enum(piiKinds)).optional(),
-        secrets: z.boolean().optional(),
         /** Regular expressions of your own by their name; of JavaScript, with the flag `u`. How long one takes on a text that means it ill is yours to know. */
-        patterns: z.record(patternName, z.string().refine(isPattern, 'must be a regular expression')).optional(),
-        /** Puts the values back where the answer has their placeholders. */
-        restore: z.boolean().optional(),
+        patterns: z.record(patternName, z.string().refine(isPattern, 'must be a regular expression')).default({}),
       }),
       // In TypeScript: functions. There is no word for them in JSON.
-      z
-        .custom<Guard>((value) => guardSchema.safeParse(value).success, 'must be a guard, or of a known type')
-        .meta({ not: {} }),
+      z.custom<Guard>((value) => guardSchema.safeParse(value).success, 'must be a guard, or of a known type'),
     ]),
   )
   .optional()
 
 const resilience = {
-  /** Of one attempt, milliseconds. */
-  timeouts: z
-    .strictObject({ totalMs: ms.optional(), firstOutputMs: ms.optional(), idleMs: ms.optional() })
-    .refine((given) => Object.values(given).some((each) => each !== undefined), 'give at least one')
-    .optional(),
+  /** Of one attempt. */
+  timeouts: timeoutsSettings.optional(),
   /** `false` for none. */
-  retry: z
-    .union([
-      z.literal(false),
-      z.strictObject({
-        maxAttempts: z.int().min(1).max(10).optional(),
-        baseMs: z.number().min(0).max(60_000).optional(),
-        maxMs: z.number().min(0).max(60_000).optional(),
-        maxRetryAfterMs: z.number().min(0).max(600_000).optional(),
-        budgetRatio: z.number().min(0).max(10).optional(),
-        budgetBurst: z.number().min(0).max(10_000).optional(),
-      }),
-    ])
-    .default({}),
+  retry: z.union([z.literal(false), retrySettings]).prefault({}),
   /** `false` for none. */
-  breaker: z
-    .union([
-      z.literal(false),
-      z.strictObject({
-        failureRate: z.number().positive().max(1).optional(),
-        minimumCalls: z.int().min(1).max(100_000).optional(),
-        windowMs: z.int().min(100).max(3_600_000).optional(),
-        openMs: ms.optional(),
-        maxOpenMs: ms.optional(),
-        maxCooldownMs: z.int().min(0).max(3_600_000).optional(),
-      }),
-    ])
-    .default({}),
+  breaker: z.union([z.literal(false), breakerSettings]).prefault({}),
   /** Calls of one model at once, and those that may wait. Default: no bound but the connections. */
-  bulkhead: z
-    .strictObject({
-      maxConcurrent: z.int().min(1).max(1_000_000),
-      maxQueued: z.int().min(0).max(1_000_000).optional(),
-      maxWaitMs: z.int().min(0).max(3_600_000).optional(),
-    })
-    .optional(),
+  bulkhead: bulkheadSettings.optional(),
+}
+
+/** Fields of a provider that mean nothing to others: whoever writes one there has meant something else. */
+const onlyFor: Readonly<Record<'region' | 'credentials' | 'baseModels' | 'defaultMaxTokens', readonly string[]>> = {
+  region: ['bedrock'],
+  credentials: ['bedrock'],
+  baseModels: ['bedrock'],
+  defaultMaxTokens: ['anthropic'],
 }
 
 const provider = z
@@ -130,8 +101,12 @@ const provider = z
     ...resilience,
   })
   .superRefine((given, context) => {
+    for (const [key, types] of Object.entries(onlyFor)) {
+      if (given[key as keyof typeof onlyFor] === undefined || types.includes(given.type)) continue
+      context.addIssue({ code: 'custom', path: [key], message: `is for ${types.join(', ')}, not for ${given.type}` })
+    }
     if (given.type !== 'echo') return
-    for (const key of ['baseUrl', 'apiKey', 'headers', 'patchBody', 'defaultMaxTokens'] as const) {
+    for (const key of ['baseUrl', 'apiKey', 'headers', 'patchBody'] as const) {
       if (given[key] === undefined) continue
       context.addIssue({ code: 'custom', path: [key], message: 'is not for echo, which asks nobody' })
     }
@@ -152,33 +127,23 @@ const target = z.strictObject({
 const route = z.strictObject({
   /** In their order; a text is a model alone. */
   targets: z.array(z.union([z.string().min(1), target])).min(1),
-  task: z.enum(['generate', 'embed', 'predict', 'media']).default('generate'),
+  task: z.enum(tasks).default('generate'),
   strategy: z.enum(['ordered', 'weighted', 'latency', 'least-busy', 'cheapest']).default('ordered'),
   affinity: z.enum(['principal', 'prompt']).optional(),
   fallbackOn: z.array(z.enum(['sick', 'throttled', 'credential', 'context', 'content', 'guard', 'refused'])).optional(),
   maxAttempts: z.int().min(1).max(50).default(6),
   /** Asks again beside an attempt that is silent for so long. */
-  hedge: z
-    .strictObject({
-      /** Milliseconds. */
-      afterMs: z.number().min(0).max(3_600_000),
-      after: z.literal('p95').optional(),
+  hedge: hedgeSettings
+    .extend({
       /** Whom: a name as of a target. Default: the route again. */
       target: z.string().min(1).optional(),
-      maxHedges: z.int().min(1).max(5).optional(),
-      budgetRatio: z.number().min(0).max(5).optional(),
-      budgetBurst: z.number().min(0).max(10_000).optional(),
     })
     .optional(),
   /** Sends a share of the calls to another model too, after they were answered. */
-  shadow: z
-    .strictObject({
+  shadow: shadowSettings
+    .extend({
       /** A name as of a target. */
       to: z.string().min(1),
-      share: z.number().min(0).max(1),
-      sticky: z.literal('principal').optional(),
-      maxConcurrent: z.int().min(1).max(10_000).optional(),
-      timeoutMs: z.int().min(1).max(3_600_000).optional(),
     })
     .optional(),
   /** Before and after the route, whichever target answers. */

@@ -3,7 +3,7 @@ import type { Model } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
 import type { ProviderEntry } from '../inference/registry.js'
 import { type InferenceService, inferenceService } from '../inference/service.js'
-import type { GenerateInput, Task, Tasks } from '../inference/task.js'
+import { type GenerateInput, type Task, type Tasks, tasks } from '../inference/task.js'
 import { costNanoUsd } from '../money.js'
 import type { PriceTable } from '../price-table.js'
 import { anthropicProvider } from '../providers/anthropic.js'
@@ -84,12 +84,12 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
   }
   const routeOf = (name: string, given: RouteConfig, through: readonly string[]): Model => {
     const { targets, task, strategy, affinity, fallbackOn, maxAttempts, hedge, shadow } = given
+    const known = routes.get(name)
+    if (known !== undefined) return known
     const guards = guardsOf(given.guards)
     if (task !== 'generate' && task !== 'embed' && guards.length > 0) {
       throw configInvalid(`gatewayService: models.${name}: guards are for models that generate or embed.`)
     }
-    const known = routes.get(name)
-    if (known !== undefined) return known
     if (strategy === 'cheapest' && prices === undefined) {
       throw configInvalid(`gatewayService: models.${name}: the strategy cheapest needs prices.`)
     }
@@ -144,7 +144,7 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
   const service = inferenceService({
     providers: [
       ...(Object.keys(named).length === 0 ? [] : [namedModels({ models: named, descriptions })]),
-      ...(options.providers ?? []).map(lent),
+      ...lent(options.providers ?? []),
       ...[...made].map(([name, provider]): ProviderEntry => ({ provider, models: namesOf(name, providers[name]) })),
     ],
     defaultModels: Object.fromEntries(Object.entries(defaultModels).filter(([, model]) => model !== undefined)),
@@ -163,7 +163,7 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
 function everyTask(find: (task: Task) => Model): readonly Model[] {
   let first: unknown
   const models: Model[] = []
-  for (const task of ['generate', 'embed', 'predict', 'media'] as const) {
+  for (const task of tasks) {
     try {
       const model = find(task)
       if (model.task === task) models.push(model)
@@ -175,17 +175,22 @@ function everyTask(find: (task: Task) => Model): readonly Model[] {
   return models
 }
 
-/** A provider that is not ours to close. */
-function lent(entry: ProviderEntry): ProviderEntry {
-  if ('provider' in entry) return { ...entry, provider: lent(entry.provider) as Provider }
-  const { name, anyName, list, ready } = entry
-  return {
-    name,
-    model: (task, id, version) => entry.model(task, id, version),
-    ...(anyName === undefined ? {} : { anyName }),
-    ...(list === undefined ? {} : { list: () => list.call(entry) }),
-    ...(ready === undefined ? {} : { ready: () => ready.call(entry) }),
+/** Providers that are not ours to close. One that is named twice stays one. */
+function lent(entries: readonly ProviderEntry[]): ProviderEntry[] {
+  const open = new Map<Provider, Provider>()
+  const opened = (provider: Provider): Provider => {
+    const { name, anyName, list, ready } = provider
+    const made = open.get(provider) ?? {
+      name,
+      model: (task, id, version) => provider.model(task, id, version),
+      ...(anyName === undefined ? {} : { anyName }),
+      ...(list === undefined ? {} : { list: () => list.call(provider) }),
+      ...(ready === undefined ? {} : { ready: () => ready.call(provider) }),
+    }
+    open.set(provider, made)
+    return made
   }
+  return entries.map((entry) => ('provider' in entry ? { ...entry, provider: opened(entry.provider) } : opened(entry)))
 }
 
 /** The names of a provider's models: with its own before them, and those that it gives. */
@@ -228,7 +233,7 @@ function costOf(prices: PriceTable, tokenizer: Tokenizer) {
 function guardsOf(given: ReadGatewayConfig['guards'] = []): Guard[] {
   return given.map((guard) => {
     if (!('type' in guard) || guard.type !== 'redact') return guard as Guard
-    const { type: _, patterns = {}, ...options } = guard
+    const { type: _, patterns, ...options } = guard
     const compiled = Object.entries(patterns).map(([name, source]): [string, RegExp] => [
       name,
       new RegExp(source, 'gu'),

@@ -16,7 +16,12 @@ const readBytes = 65_536
 export async function fileSpool(folder: string): Promise<FileSpool> {
   const path = join(folder, `tollgate-${randomUUID()}`)
   const file = await open(path, 'wx+', 0o600)
-  await unlink(path)
+  try {
+    await unlink(path)
+  } catch (error) {
+    await file.close()
+    throw error
+  }
   let length = 0
   async function* read(): AsyncGenerator<Buffer> {
     for (let at = 0; at < length; ) {

@@ -15,7 +15,7 @@ export interface FormFieldOptions {
   readonly spoolFolder: string | undefined
   /** Bytes of the whole form. */
   readonly maxBytes: number
-  /** Milliseconds for the field to come, or for the beginning that is held. */
+  /** Milliseconds for the field to come, or for the beginning that is held; from there on between two pieces. */
   readonly timeoutMs: number
 }
 
@@ -88,7 +88,7 @@ export async function formField(req: IncomingMessage, options: FormFieldOptions)
         if (found !== undefined) return
         if (received <= maxHeldBytes) continue
         if (spoolFolder === undefined) throw tooLate(options)
-        clearTimeout(timer)
+        timer.refresh()
         spool ??= await fileSpool(spoolFolder)
         for (const piece of held.splice(0)) if (Buffer.isBuffer(piece)) await spool.write(piece)
       }

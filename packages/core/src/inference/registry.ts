@@ -3,7 +3,7 @@ import type { Model, ModelInfo } from './model.js'
 import { modelNames, parseName } from './model-names.js'
 import { type NameMap, nameMap } from './name-map.js'
 import type { Provider } from './provider.js'
-import type { Task } from './task.js'
+import { type Task, tasks } from './task.js'
 
 /** A provider, or a provider with the names that callers may use of it. */
 export type ProviderEntry =
@@ -56,7 +56,6 @@ interface Source {
   readonly names: NameMap | undefined
 }
 
-const tasks: readonly Task[] = ['generate', 'embed', 'predict', 'media']
 const namesInError = 20
 
 /** @throws TollgateError `config_invalid` for two providers of one name and for aliases that lead in a circle */

@@ -1,5 +1,5 @@
 import { TollgateError } from '../errors.js'
-import { noUsage, totalTokens } from '../usage.js'
+import { isAnything, noUsage } from '../usage.js'
 import { abortError, type CallScope, targetOf } from './call.js'
 import type { Call, Model, ModelStream } from './model.js'
 import type { GenerateInput, Part, Result, Task, Tasks } from './task.js'
@@ -38,7 +38,7 @@ export function serviceStream<T extends Task>(options: ServiceStreamOptions<T>):
     let reason = scope?.call.signal.aborted === true ? abortError(scope.call.signal) : error
     try {
       const usage = inner?.usageSoFar()
-      if (usage !== undefined && totalTokens(usage) > 0) call.spent?.(usage)
+      if (usage !== undefined && isAnything(usage)) call.spent?.(usage)
     } catch (spentError) {
       reason = spentError
     }
@@ -127,7 +127,11 @@ function wholeText(model: Model<'generate'>, input: GenerateInput, call: Call): 
   }
 }
 
-/** The input without the caller's own request, which may ask for a stream. What it says in our words may be getters of a class, which a spread would lose. */
+/**
+ * The input without the caller's own request. What it says in our words may be getters of a class, which a spread would lose.
+ *
+ * @throws TollgateError `invalid_request` for what cannot be said in our words
+ */
 export function inOurWords(input: GenerateInput): GenerateInput {
   const { native: _, ...own } = input
   const { messages, tools, toolChoice, parallelToolCalls, responseFormat, reasoning } = input

@@ -226,7 +226,7 @@ export type MediaChunk =
     }
   | { readonly type: 'bytes'; readonly bytes: Uint8Array }
 
-/** The tasks a model may do. A new one is a line here. */
+/** The tasks a model may do. A new one is a line here, and a name in {@link tasks}. */
 export interface Tasks {
   generate: { input: GenerateInput; output: GenerateOutput; chunk: GenerateChunk }
   embed: { input: EmbedInput; output: EmbedOutput; chunk: never }
@@ -235,6 +235,9 @@ export interface Tasks {
 }
 
 export type Task = keyof Tasks
+
+/** Their names, the most usual first. */
+export const tasks = ['generate', 'embed', 'predict', 'media'] as const satisfies readonly Task[]
 
 /** A whole answer. */
 export interface Result<T extends Task> {

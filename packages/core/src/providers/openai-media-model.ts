@@ -22,6 +22,10 @@ export interface MediaModelOptions {
 /** An answer in JSON or in words that is no longer than this is had whole before it is handed on. */
 const maxHeldBytes = 65_536
 
+/** Streams in OpenAI's words end in one that says so; those of others, which may just end, are not held to it. */
+const openAiEvent = /"type":\s*"(?:image_generation|image_edit|transcript|speech)\./
+const terminalEvent = /"type":\s*"[a-z_.]+\.(?:completed|done)"/
+
 /** A model behind OpenAI's endpoints for pictures and sound. What is sent and answered passes as bytes. */
 export function mediaModel(options: MediaModelOptions): Model<'media'> {
   return {
@@ -95,10 +99,14 @@ function mediaStream(
     // An event may hold a picture. What bounds it is the bound of the whole answer.
     const splitter = eventSplitter(upstream.name, Number.POSITIVE_INFINITY)
     let begun = false
+    let isOpenAi = false
+    let isDone = false
     for (let chunk = await response.read(); chunk !== undefined; chunk = await response.read()) {
       const bytes = splitter.push(chunk)
       if (bytes === undefined) continue
       for (const { data } of parseEvents(bytes)) {
+        isOpenAi ||= openAiEvent.test(data)
+        isDone ||= data === '[DONE]' || terminalEvent.test(data)
         if (!/"(?:usage|error)"/.test(data)) continue
         const { usage, error } = (parsedJson(data) ?? {}) as { usage?: unknown; error?: unknown }
         learn(usage, error)
@@ -107,7 +115,7 @@ function mediaStream(
       begun = true
       yield { type: 'bytes', bytes }
     }
-    if (splitter.rest().length > 0 || !begun) {
+    if (splitter.rest().length > 0 || !begun || (isOpenAi && !isDone)) {
       throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} ended the stream before its end.`)
     }
   }

@@ -1,7 +1,7 @@
 import type { Call, Model, ModelStream } from '../inference/model.js'
 import { streamOf } from '../inference/service-stream.js'
 import type { Part, Task, Tasks } from '../inference/task.js'
-import { noUsage, totalTokens, type Usage } from '../usage.js'
+import { isAnything, noUsage, type Usage } from '../usage.js'
 
 /** A stream whose first part has come: from here on nobody can answer in its place. */
 export interface BegunStream<T extends Task> {
@@ -32,7 +32,7 @@ export function attemptedStream<T extends Task>(
     settle(call) {
       const usage: Usage = current?.usageSoFar() ?? noUsage
       current = undefined
-      if (totalTokens(usage) > 0) call.spent?.(usage)
+      if (isAnything(usage)) call.spent?.(usage)
     },
   }
   async function* parts(): AsyncGenerator<Part<T>> {

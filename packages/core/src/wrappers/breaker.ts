@@ -30,13 +30,16 @@ export interface BreakerOptions {
   readonly now?: () => number
 }
 
-const schema = z.strictObject({
+/** What of it can be written as data. */
+export const breakerSettings = z.strictObject({
   failureRate: z.number().positive().max(1).default(0.5),
   minimumCalls: z.int().min(1).max(100_000).default(10),
   windowMs: z.int().min(100).max(3_600_000).default(30_000),
   openMs: z.int().min(1).max(3_600_000).default(5_000),
   maxOpenMs: z.int().min(1).max(86_400_000).default(120_000),
   maxCooldownMs: z.int().min(0).max(3_600_000).default(10_000),
+})
+const schema = breakerSettings.extend({
   onChange: functionOption<NonNullable<BreakerOptions['onChange']>>().optional(),
   now: functionOption<() => number>().default(() => () => performance.now()),
 })

@@ -16,7 +16,7 @@ export interface BulkheadOptions {
   readonly maxWaitMs?: number
 }
 
-const schema = z.strictObject({
+export const bulkheadSettings = z.strictObject({
   maxConcurrent: z.int().min(1).max(1_000_000),
   maxQueued: z.int().min(0).max(1_000_000).default(100),
   maxWaitMs: z.int().min(0).max(3_600_000).default(10_000),
@@ -39,7 +39,7 @@ export function withBulkhead<T extends Task>(model: Model<T>, options: BulkheadO
 
 /** The same for several models that share the places: one model behind several keys. */
 export function bulkhead(options: BulkheadOptions): <T extends Task>(model: Model<T>) => Model<T> {
-  const { maxConcurrent, maxQueued, maxWaitMs } = checkedOptions('withBulkhead', schema, options)
+  const { maxConcurrent, maxQueued, maxWaitMs } = checkedOptions('withBulkhead', bulkheadSettings, options)
   let running = 0
   const queue: Waiting[] = []
 

@@ -29,12 +29,6 @@ export function textsOf(input: GenerateInput): string[] {
 /** Reading is what a getter is for; what it gives is of no use here. */
 function collect(..._read: readonly unknown[]): void {}
 
-/** What is read of a request: all of it, so that nothing of the caller's own body is left. @throws TollgateError `invalid_request` for what cannot be said in our words */
-export function inOurWords(input: GenerateInput): GenerateInput {
-  const { messages, tools, toolChoice, parallelToolCalls, responseFormat, reasoning } = input
-  return { ...scalars(input), messages, tools, toolChoice, parallelToolCalls, responseFormat, reasoning }
-}
-
 function scalars({ maxOutputTokens, temperature, topP, topK, stop, seed, user }: GenerateInput) {
   return {
     ...(maxOutputTokens === undefined ? undefined : { maxOutputTokens }),

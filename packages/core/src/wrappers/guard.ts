@@ -71,10 +71,13 @@ const span = z.int().min(1).max(65_536)
 const fn = z.custom<unknown>((value) => typeof value === 'function', 'must be a function')
 const outputSchema = z.looseObject({ window: span, step: span.optional(), check: fn })
 
+/** For errors, logs and metrics. */
+export const guardName = z.string().regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, "_", "." and "-"')
+
 /** The schema of a guard. Members of its own are its author's. */
 export const guardSchema = z
   .looseObject({
-    name: z.string().regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, "_", "." and "-"'),
+    name: guardName,
     input: fn.optional(),
     output: z.union([fn, outputSchema]).optional(),
     timeoutMs: z.int().min(1).max(600_000).optional(),

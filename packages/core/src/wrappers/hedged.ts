@@ -4,7 +4,7 @@ import type { Call, Model, ModelStream } from '../inference/model.js'
 import { streamOf } from '../inference/service-stream.js'
 import type { Part, Task } from '../inference/task.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
-import { noUsage, totalTokens, type Usage } from '../usage.js'
+import { isAnything, noUsage, type Usage } from '../usage.js'
 import { admit, withAttempts } from './failure.js'
 import { type Racer, race } from './hedge-race.js'
 import { type LearnedDelay, learnedDelay } from './learned-delay.js'
@@ -28,13 +28,16 @@ export interface HedgeOptions<T extends Task> {
   readonly now?: () => number
 }
 
-const schema = z.strictObject({
+/** What of it can be written as data. */
+export const hedgeSettings = z.strictObject({
   afterMs: z.number().min(0).max(3_600_000),
   after: z.literal('p95').optional(),
   maxHedges: z.int().min(1).max(5).default(1),
-  target: objectOption<Model>('a model of a provider', 'run').optional(),
   budgetRatio: z.number().min(0).max(5).default(0.1),
   budgetBurst: z.number().min(0).max(10_000).default(10),
+})
+const schema = hedgeSettings.extend({
+  target: objectOption<Model>('a model of a provider', 'run').optional(),
   maxAttempts: z.int().min(1).max(50).default(6),
   now: functionOption<() => number>().default(() => () => performance.now()),
 })
@@ -137,5 +140,5 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
 
 function used(stream: ModelStream): Usage | undefined {
   const usage = stream.usageSoFar()
-  return totalTokens(usage) > 0 ? usage : undefined
+  return isAnything(usage) ? usage : undefined
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Call } from '../inference/model.js'
 import { checkedOptions } from '../options.js'
-import type { Guard } from './guard.js'
+import { type Guard, guardName } from './guard.js'
 import { textsOf } from './guard-texts.js'
 import { type Finder, type PiiKind, patternFinder, piiFinders, secretFinder } from './pii-patterns.js'
 import { type Redaction, redaction } from './redaction.js'
@@ -21,18 +21,19 @@ export interface RedactPiiOptions {
   readonly restore?: boolean | undefined
 }
 
-export const piiKinds = Object.keys(piiFinders) as PiiKind[]
+const piiKinds = Object.keys(piiFinders) as PiiKind[]
 
 /** The name of a pattern of one's own. */
 export const patternName = z.string().regex(/^[A-Za-z][A-Za-z0-9_]{0,39}$/, 'must be 1 to 40 letters, digits and "_"')
 
-const schema = z.strictObject({
-  name: z.string().default('pii'),
+/** What of it can be written as data. */
+export const redactSettings = z.strictObject({
+  name: guardName.default('pii'),
   kinds: z.array(z.enum(piiKinds)).default(piiKinds),
   secrets: z.boolean().default(true),
-  patterns: z.record(patternName, z.instanceof(RegExp)).default({}),
   restore: z.boolean().default(false),
 })
+const schema = redactSettings.extend({ patterns: z.record(patternName, z.instanceof(RegExp)).default({}) })
 
 /**
  * A guard that takes what tells of people, and secrets, out of everything that goes to a model: `[EMAIL_1]` in their place, the same for the same value throughout a request. With `restore` they are put

@@ -27,13 +27,16 @@ export interface RetryOptions {
   readonly now?: () => number
 }
 
-const schema = z.strictObject({
+/** What of it can be written as data. */
+export const retrySettings = z.strictObject({
   maxAttempts: z.int().min(1).max(10).default(3),
   baseMs: z.number().min(0).max(60_000).default(250),
   maxMs: z.number().min(0).max(60_000).default(8_000),
   maxRetryAfterMs: z.number().min(0).max(600_000).default(10_000),
   budgetRatio: z.number().min(0).max(10).default(0.2),
   budgetBurst: z.number().min(0).max(10_000).default(20),
+})
+const schema = retrySettings.extend({
   random: functionOption<() => number>().default(() => Math.random),
   now: functionOption<() => number>().default(() => Date.now),
 })

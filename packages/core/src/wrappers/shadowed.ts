@@ -54,13 +54,16 @@ export interface ShadowedModel<T extends Task> extends Model<T> {
   close(): Promise<void>
 }
 
-const schema = z.strictObject({
-  to: objectOption<Model>('a model of a provider', 'run'),
+/** What of it can be written as data. */
+export const shadowSettings = z.strictObject({
   share: z.number().min(0).max(1),
   sticky: z.literal('principal').optional(),
   maxConcurrent: z.int().min(1).max(10_000).default(10),
   timeoutMs: z.int().min(1).max(3_600_000).default(60_000),
   drainMs: z.int().min(0).max(3_600_000).default(5_000),
+})
+const schema = shadowSettings.extend({
+  to: objectOption<Model>('a model of a provider', 'run'),
   onResult: functionOption<(result: ShadowResult<never>) => void | Promise<void>>().optional(),
   random: functionOption<() => number>().default(() => Math.random),
 })

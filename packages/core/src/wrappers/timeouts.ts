@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { configInvalid, TollgateError } from '../errors.js'
+import { TollgateError } from '../errors.js'
 import type { Call, Model } from '../inference/model.js'
 import { streamOf } from '../inference/service-stream.js'
 import type { Part, Task } from '../inference/task.js'
@@ -15,7 +15,9 @@ export interface TimeoutsOptions {
 }
 
 const limit = z.int().min(1).max(86_400_000).optional()
-const schema = z.strictObject({ totalMs: limit, firstOutputMs: limit, idleMs: limit })
+export const timeoutsSettings = z
+  .strictObject({ totalMs: limit, firstOutputMs: limit, idleMs: limit })
+  .refine((given) => Object.values(given).some((each) => each !== undefined), 'give totalMs, firstOutputMs or idleMs')
 
 /**
  * Limits of one attempt: what is late is stopped, and fails as `upstream_timeout`, so that a retry or another model may follow. The deadline of the whole call is the service's.
@@ -24,10 +26,7 @@ const schema = z.strictObject({ totalMs: limit, firstOutputMs: limit, idleMs: li
  * @example withTimeouts(openai.model('generate', 'gpt-4o'), { firstOutputMs: 10_000, idleMs: 30_000 })
  */
 export function withTimeouts<T extends Task>(model: Model<T>, options: TimeoutsOptions): Model<T> {
-  const { totalMs, firstOutputMs, idleMs } = checkedOptions('withTimeouts', schema, options)
-  if (totalMs === undefined && firstOutputMs === undefined && idleMs === undefined) {
-    throw configInvalid('withTimeouts: give totalMs, firstOutputMs or idleMs.')
-  }
+  const { totalMs, firstOutputMs, idleMs } = checkedOptions('withTimeouts', timeoutsSettings, options)
   const late = (what: string, ms: number) =>
     new TollgateError('upstream_timeout', `The upstream ${model.provider} ${what} within ${ms} ms.`)
 
