@@ -1,166 +1,15 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { anthropicKey, anthropicUpstream } from '../../test/anthropic-upstream.js'
 import { bedrockApiKey, bedrockCredentials, bedrockRegion, bedrockUpstream } from '../../test/bedrock-upstream.js'
 import { fakeModel } from '../../test/fake-model.js'
 import { defaultText, type UpstreamScript } from '../../test/fixture-upstream.js'
-import { openAiUpstream, upstreamKey } from '../../test/openai-upstream.js'
-import type { Call } from '../inference/model.js'
-import type { Provider } from '../inference/provider.js'
-import { type InferenceService, inferenceService } from '../inference/service.js'
-import type { GenerateInput } from '../inference/task.js'
+import { hello, recorded, start } from '../../test/gateway.js'
+import { upstreamKey } from '../../test/openai-upstream.js'
 import { priceTable } from '../price-table.js'
 import type { Principal } from '../principal.js'
 import { namedModels } from '../providers/named-models.js'
-import type { Guard } from '../wrappers/guard.js'
 import type { ShadowResult } from '../wrappers/shadowed.js'
 import { defineGateway, type GatewayConfig, gatewayJsonSchema } from './config.js'
-import { type GatewayServiceOptions, gatewayService } from './gateway-service.js'
-import { reloadableService } from './reloadable-service.js'
-
-const hello: GenerateInput = { messages: [{ role: 'user', content: 'hello' }] }
-
-function recorded(principal?: Principal) {
-  const dispatched: string[] = []
-  const call: Call = {
-    signal: new AbortController().signal,
-    requestId: 'r',
-    dispatching: ({ provider, model }) => void dispatched.push(`${provider}/${model}`),
-    ...(principal === undefined ? {} : { principal }),
-  }
-  return { call, dispatched }
-}
-
-async function start(
-  scripts: Record<string, UpstreamScript>,
-  more: Omit<GatewayConfig, 'providers'> & { readonly providers?: object } = {},
-  options: GatewayServiceOptions = {},
-) {
-  const [openAi, anthropic] = [await openAiUpstream(scripts), await anthropicUpstream(scripts)]
-  const quick = { retry: { baseMs: 0, maxAttempts: 2 } }
-  const config: GatewayConfig = {
-    ...more,
-    providers: {
-      gpt: { type: 'openai', baseUrl: openAi.baseUrl, apiKey: { env: 'GPT_KEY' }, models: ['gpt-*'], ...quick },
-      claude: { type: 'anthropic', baseUrl: anthropic.baseUrl, models: { sonnet: 'claude-test' }, ...quick },
-      ...more.providers,
-    },
-  }
-  const env = { GPT_KEY: upstreamKey, ANTHROPIC_API_KEY: anthropicKey, OTHER: 'sk-other-key-000000000' }
-  const service = gatewayService(config, { env, ...options })
-  onTestFinished(async () => {
-    await service.close()
-    await Promise.all([openAi.close(), anthropic.close()])
-  })
-  const ask = async (model: string, principal?: Principal) => {
-    const { call, dispatched } = recorded(principal)
-    const text = await service.run('generate', model, hello, call).then(
-      ({ output }) => output.text,
-      (error: { code: string }) => error.code,
-    )
-    return [text === defaultText ? 'ok' : text, ...dispatched]
-  }
-  return { openAi, anthropic, service, ask, config, env }
-}
-
-describe('guards', () => {
-  const mail: GenerateInput = { messages: [{ role: 'user', content: 'to a@example.com, EMP-123456 hush' }] }
-  const script: UpstreamScript = { text: 'for [EMAIL_1]' }
-  const run = async (service: InferenceService, model: string) => {
-    const { output } = await service.run('generate', model, mail, recorded().call)
-    return output.text
-  }
-
-  it('stand before a route, and before all that goes to a provider by whatever name', async () => {
-    const { service, openAi, anthropic } = await start(
-      { 'gpt-4o': script, 'claude-test': script },
-      {
-        models: {
-          safe: {
-            targets: ['claude/claude-test'],
-            guards: [{ type: 'redact', kinds: ['email'], restore: true, patterns: { staff: 'EMP-\\d{6}' } }],
-          },
-          plain: { targets: ['claude/claude-test'] },
-        },
-        providers: {
-          gpt: {
-            type: 'openai',
-            baseUrl: (await openAiUpstream()).baseUrl,
-            apiKey: 'sk-any-key-000000000000000',
-            guards: [{ name: 'never', input: () => ({ refuse: 'no' }) }],
-          },
-        },
-      },
-    )
-    expect(await run(service, 'safe')).toBe('for a@example.com')
-    expect(await run(service, 'plain')).toBe('for [EMAIL_1]')
-    expect(await run(service, 'claude/claude-test')).toBe('for [EMAIL_1]')
-    const told = anthropic.calls.map(({ body }) => JSON.stringify(body['messages']))
-    expect(told.map((text) => [text.includes('a@example.com'), text.includes('[STAFF_1]')])).toEqual([
-      [false, true],
-      [true, false],
-      [true, false],
-    ])
-    await expect(run(service, 'gpt/gpt-4o')).rejects.toMatchObject({ code: 'guard_refused' })
-    expect(openAi.calls).toEqual([])
-  })
-
-  it('stand before everything, and its own ones after them', async () => {
-    const order: string[] = []
-    const named = (name: string): Guard => ({
-      name,
-      input: () => {
-        order.push(name)
-        return 'pass'
-      },
-    })
-    const { service } = await start(
-      {},
-      {
-        guards: [named('all')],
-        models: {
-          both: { targets: ['mine/echo'], guards: [named('route')] },
-          e: { targets: ['mine/echo'], task: 'embed' },
-        },
-        providers: { mine: { type: 'echo', guards: [named('provider')] } },
-      },
-    )
-    await run(service, 'both')
-    expect(order).toEqual(['route', 'all', 'provider'])
-    await service.run('embed', 'e', { inputs: ['x'] }, recorded().call)
-    expect(order.slice(3)).toEqual(['all', 'provider'])
-  })
-
-  it('turn a route to another target only if it says so', async () => {
-    const refusing = { type: 'echo', guards: [{ name: 'never', input: () => ({ refuse: 'no' }) }] }
-    const models = (fallbackOn?: ['guard']) => ({
-      route: { targets: ['strict/echo', 'claude/claude-test'], ...(fallbackOn === undefined ? {} : { fallbackOn }) },
-    })
-    const strict = await start({}, { models: models(), providers: { strict: refusing } })
-    expect(await strict.ask('route')).toEqual(['guard_refused'])
-    const lenient = await start({}, { models: models(['guard']), providers: { strict: refusing } })
-    expect(await lenient.ask('route')).toEqual(['ok', 'claude/claude-test'])
-  })
-
-  it.each<[string, unknown, RegExp]>([
-    ['a kind that there is not', { type: 'redact', kinds: ['mail'] }, /guards\[0\]/],
-    ['no expression', { type: 'redact', patterns: { x: '(' } }, /guards\[0\]/],
-    ['no guard', { name: 'x' }, /guards\[0\]/],
-    ['an unknown type', { type: 'block' }, /guards\[0\]/],
-  ])('are refused: %s', (_what, guard, message) => {
-    expect(() => defineGateway({ providers: { e: { type: 'echo' } }, guards: [guard] as never })).toThrow(message)
-  })
-
-  it('are not for models that predict', () => {
-    const predicting: Provider = {
-      name: 'own',
-      model: (task) => ({ task, provider: 'own', id: 'p', run: () => Promise.reject() }),
-    }
-    const models = { p: { targets: ['own/p'], task: 'predict' as const, guards: [{ type: 'redact' as const }] } }
-    expect(() => gatewayService({ providers: {}, models }, { providers: [predicting] })).toThrow(
-      /models\.p.*generate or embed/,
-    )
-  })
-})
+import { gatewayService } from './gateway-service.js'
 
 describe('gatewayService', () => {
   it('has a name of its own for every task that its model does', async () => {
@@ -203,6 +52,35 @@ describe('gatewayService', () => {
     const service = gatewayService({ providers: { echo: { type: 'echo' } } }, { providers: [lent], env: {} })
     await service.close()
     expect(closed).toEqual([])
+  })
+
+  it('takes a provider under two lists of names', async () => {
+    const local = namedModels({ name: 'local', models: { m: fakeModel('m').model } })
+    const service = gatewayService(
+      { providers: { echo: { type: 'echo' } } },
+      {
+        providers: [
+          { provider: local, models: { one: 'm' } },
+          { provider: local, models: { two: 'm' } },
+        ],
+        env: {},
+      },
+    )
+    for (const name of ['one', 'two']) expect(await service.resolve('generate', name)).toMatchObject({ id: 'm' })
+    await service.close()
+  })
+
+  it.each<[string, object, RegExp]>([
+    [
+      'a field of another type',
+      { type: 'openai', region: 'us-east-1' },
+      /providers\.a\.region: is for bedrock, not for openai/,
+    ],
+    ['a field of another type', { type: 'gemini', defaultMaxTokens: 5 }, /defaultMaxTokens: is for anthropic/],
+    ['a breaker that no breaker takes', { type: 'openai', breaker: { openMs: 4_000_000 } }, /breaker/],
+    ['no timeout', { type: 'openai', timeouts: {} }, /timeouts: give totalMs/],
+  ])('refuses %s when it is read: %j', (_what, provider, message) => {
+    expect(() => defineGateway({ providers: { a: provider as never } })).toThrow(message)
   })
 
   it('has no pictures and no sound behind guards, which cannot read them', async () => {
@@ -481,94 +359,5 @@ describe('gatewayJsonSchema', () => {
       required: ['providers'],
       additionalProperties: false,
     })
-  })
-})
-
-describe('reloadableService', () => {
-  it('drops no request: those under way end with the old one', async () => {
-    const { service: first, openAi, config, env } = await start({ 'gpt-slow': { pauseMs: 15 } })
-    const service = reloadableService(first)
-    const parts: string[] = []
-    const streaming = (async () => {
-      for await (const part of service.stream('generate', 'gpt-slow', hello, recorded().call)) {
-        if (part.type === 'text') parts.push(part.text)
-      }
-    })()
-    await expect.poll(() => parts.length).toBeGreaterThan(0)
-    const next = gatewayService({ ...config, models: { fresh: 'gpt/gpt-4o' } }, { env })
-    let closed = false
-    const replaced = service.replace(next).then(() => {
-      closed = true
-    })
-    expect((await service.run('generate', 'fresh', hello, recorded().call)).output.text).toBe(defaultText)
-    expect(closed).toBe(false)
-    await streaming
-    expect(parts.join('')).toBe(defaultText)
-    await replaced
-    await expect(first.run('generate', 'gpt-4o', hello, recorded().call)).rejects.toMatchObject({ code: 'not_ready' })
-    expect(openAi.calls).toHaveLength(2)
-    await service.close()
-  })
-
-  it('closes with itself what still drains', async () => {
-    const closed: string[] = []
-    const made = (name: string) =>
-      inferenceService({
-        providers: [
-          {
-            ...namedModels({ models: { m: fakeModel('m', ['hang']).model } }),
-            close: async () => void closed.push(name),
-          },
-        ],
-      })
-    const service = reloadableService(made('old'), 60_000)
-    const controller = new AbortController()
-    const asked = service.run('generate', 'm', hello, { signal: controller.signal, requestId: 'r' })
-    const replaced = service.replace(made('new'))
-    await service.close()
-    expect(closed.toSorted()).toEqual(['new', 'old'])
-    await replaced
-    controller.abort()
-    await expect(asked).rejects.toMatchObject({ code: 'client_closed' })
-  })
-
-  it('closes no model that still counts', async () => {
-    const closed: string[] = []
-    let counted: (tokens: number) => void = () => {}
-    const { model } = fakeModel('m')
-    const countTokens = () =>
-      new Promise<number>((resolve) => {
-        counted = resolve
-      })
-    const old = inferenceService({
-      providers: [
-        { ...namedModels({ models: { m: { ...model, countTokens } } }), close: async () => void closed.push('old') },
-      ],
-    })
-    const service = reloadableService(old, 60_000)
-    const tokens = (await service.resolve('generate', 'm')).countTokens?.(hello, recorded().call)
-    const replaced = service.replace(inferenceService({ providers: [namedModels({ models: { m: model } })] }))
-    await new Promise((resolve) => setImmediate(resolve))
-    expect(closed).toEqual([])
-    counted(7)
-    expect(await tokens).toBe(7)
-    await replaced
-    expect(closed).toEqual(['old'])
-    await service.close()
-  })
-
-  it('cuts what does not end in time, and lets go of streams that are left', async () => {
-    const { service: first, config, env } = await start({ 'gpt-stuck': { stallAfter: 3 } })
-    const service = reloadableService(first, 50)
-    const left = service.stream('generate', 'gpt-4o', hello, recorded().call)
-    for await (const _ of left) break
-    const stuck = (async () => {
-      for await (const _ of service.stream('generate', 'gpt-stuck', hello, recorded().call));
-    })()
-    stuck.catch(() => {})
-    await new Promise((resolve) => setTimeout(resolve, 30))
-    await service.replace(gatewayService(config, { env }))
-    await expect(stuck).rejects.toThrow()
-    await service.close()
   })
 })

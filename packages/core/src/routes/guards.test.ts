@@ -26,10 +26,16 @@ function sent(calls: readonly UpstreamCall[], leaks: readonly string[] = secrets
 }
 
 const guards = [redactPii({ restore: true })]
-const models = ['gpt-test', 'native-test', 'claude-test', 'gemini-test'] as const
+const models = ['gpt-test', 'native-test', 'claude-test', 'gemini-test', 'eu.anthropic.claude-test'] as const
 const scripts = (script: UpstreamScript) => Object.fromEntries(models.map((model) => [model, script]))
 const upstreamOf = (gateway: Awaited<ReturnType<typeof llmGateway>>, model: string) =>
-  model.startsWith('claude') ? gateway.anthropic : model.startsWith('gemini') ? gateway.gemini : gateway.openAi
+  model.startsWith('eu.')
+    ? gateway.bedrock
+    : model.startsWith('claude')
+      ? gateway.anthropic
+      : model.startsWith('gemini')
+        ? gateway.gemini
+        : gateway.openAi
 
 describe.each(models)('what is kept from %s and put back into its answer', (model) => {
   // Letter by letter, and bytes cut anywhere.
