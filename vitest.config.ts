@@ -6,5 +6,7 @@ export default defineConfig({
     // A test that waits longer than this is hung: every wait in the code under test has a shorter limit of its own.
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // What is polled for comes, if not at once: a second is too short for a machine that is held up.
+    expect: { poll: { timeout: 10_000 } },
   },
 })

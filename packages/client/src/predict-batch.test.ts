@@ -77,6 +77,8 @@ describe('predictBatch', () => {
     let most = 0
     const { url } = await serve(async (res, request, req) => {
       most = Math.max(most, ++running)
+      // Until as many as may have come at once, and a moment for one too many.
+      for (let waited = 0; most < 3 && waited < 1_000; waited += 1) await sleep(5)
       await sleep(5)
       running -= 1
       return model()(res, request, req)

@@ -64,7 +64,7 @@ describe('webhookSender', () => {
 
   it.each([[500], [302], [429], [0]])('tries again after %i, under the same id', async (status) => {
     const { received, url } = await receiver(status, 200)
-    const { sender, errors } = make({ url, timeoutMs: 100 })
+    const { sender, errors } = make({ url, timeoutMs: status === 0 ? 500 : 5_000 })
     sender.send('a', {})
     await expect.poll(() => received.length).toBe(2)
     expect(new Set(received.map(({ headers }) => headers['webhook-id'])).size).toBe(1)

@@ -1,49 +1,65 @@
 /**
  * Takes, settles, releases, renews and shows claims in one step, by the server's own clock. The same arithmetic as the limits in memory.
  *
- * KEYS: two for each claim: its own (a hash for buckets and windows, a sorted set for leases), and that of its holds.
+ * KEYS: two for each claim: its own (a string of packed doubles for buckets and windows, a sorted set for leases), and that of its holds (a sorted set, for windows that
+ * hold; others do not use it).
  * ARGV: what to do (`take`, `settle`, `renew`, `peek`), the reservation's id, whether this process made it (`1`), how many claims; then ten for each claim: kind, limit,
  * cost, three of its kind (window and burst; start, end and hold; lease), shadow, two marks, and what was used (empty: nothing).
  * Returns whether it was done, the clock, and six for each claim: does it fit, three of its kind (level; spent and held; held, soonest and last end), two marks.
+ *
+ * A hold is a member of a sorted set by its end; the member tells what is held and of which window (`<reservation>:<claim>:<units>:<born>`), so whoever settles can name it. Every command that the script
+ * calls costs as much as a good part of its arithmetic: a bucket takes three, a window with a hold five.
  */
 export const limitScript = `
-local time = redis.call('TIME')
+local call, pack, unpack = redis.call, struct.pack, struct.unpack
+local time = call('TIME')
 local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now = micros / 1000
 local op, id, own, count = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
 local mostHoles = 64
+local bucketFormat, windowFormat = '<dddd', '<dddddddddddd'
 
 local function text(number) return string.format('%.17g', number) end
+local function whole(number) return string.format('%.0f', number) end
 -- Whole numbers go as they are: Redis sends them as integers.
 local function reply(number)
   if number % 1 == 0 and number < 9007199254740992 and number > -9007199254740992 then return number end
   return text(number)
 end
 
-local claims, states = {}, {}
+local claims, states, order = {}, {}, {}
 for i = 1, count do
   local at = 4 + (i - 1) * 10
   claims[i] = {
     kind = ARGV[at + 1], limit = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[at + 3]),
     a = tonumber(ARGV[at + 4]), b = tonumber(ARGV[at + 5]), c = tonumber(ARGV[at + 6]),
     shadow = ARGV[at + 7] == '1', first = tonumber(ARGV[at + 8]), second = tonumber(ARGV[at + 9]), used = tonumber(ARGV[at + 10]) or 0,
-    key = KEYS[i * 2 - 1], holds = KEYS[i * 2], member = id .. ':' .. i,
+    key = KEYS[i * 2 - 1], holds = KEYS[i * 2],
   }
+  -- Of a hold the beginning; of a lease all.
+  claims[i].member = id .. ':' .. i
+  claims[i].units = ARGV[at + 3]
 end
 
 local function mixed(i) return redis.error_reply('TOLLGATE_MIXED ' .. i) end
 
-local function sweep(claim, state)
-  local over = redis.call('ZRANGEBYSCORE', claim.holds, '-inf', text(now))
-  for _, member in ipairs(over) do
-    local hold = redis.call('HGET', claim.key, 'u:' .. member)
-    if hold then
-      local units, born = string.match(hold, '^(.-):(.+)$')
-      redis.call('HINCRBYFLOAT', claim.key, 'r:' .. born, '-' .. units)
-      redis.call('HDEL', claim.key, 'u:' .. member)
-    end
-    redis.call('ZREM', claim.holds, member)
+-- What a window holds, by the stamp of that window; of one that is no longer kept, nothing.
+local function addHeld(state, units, born)
+  if state.born == born then state.held = math.max(0, state.held + units)
+  elseif state.other and state.other.born == born then state.other.held = math.max(0, state.other.held + units)
   end
+end
+
+-- Lets go of what is held for longer than was said.
+local function sweep(state)
+  if state.soonest == 0 or now < state.soonest then return end
+  for _, member in ipairs(call('ZRANGEBYSCORE', state.holds, '-inf', text(now))) do
+    local units, born = string.match(member, '([^:]+):([^:]+)$')
+    addHeld(state, -tonumber(units), tonumber(born))
+    call('ZREM', state.holds, member)
+  end
+  state.soonest = tonumber(call('ZRANGE', state.holds, 0, 0, 'WITHSCORES')[2] or 0)
+  state.dirty = true
 end
 
 -- The state of each key, read once.
@@ -55,37 +71,35 @@ for i, claim in ipairs(claims) do
     if claim.kind == 'l' then
       local swept = redis.pcall('ZREMRANGEBYSCORE', claim.key, '-inf', text(now))
       if type(swept) == 'table' and swept.err then return mixed(i) end
-      state.held = redis.call('ZCARD', claim.key)
+      state.held = call('ZCARD', claim.key)
     else
-      local kept
-      if claim.kind == 'b' then kept = redis.pcall('HMGET', claim.key, 'k', 'l', 'n', 't', 'b', 'h')
-      else kept = redis.pcall('HMGET', claim.key, 'k', 'l', 'n', 's', 'e', 's2', 'e2', 'l2', 'n2') end
-      if kept.err then return mixed(i) end
-      if kept[1] and kept[1] ~= claim.kind then return mixed(i) end
-      state.exists = kept[1] ~= false
-      state.level = tonumber(kept[2] or 0)
-      state.born = kept[3] or '0'
+      local kept = redis.pcall('GET', claim.key)
+      if type(kept) == 'table' then return mixed(i) end
+      state.exists = kept ~= false
+      if kept and string.sub(kept, 1, 1) ~= claim.kind then return mixed(i) end
       if claim.kind == 'b' then
-        state.at = tonumber(kept[4] or 0)
-        state.back = tonumber(kept[5] or 0)
-        state.holes = kept[6] or ''
+        if kept then state.level, state.born, state.at, state.back = unpack(bucketFormat, kept, 2)
+        else state.level, state.born, state.at, state.back = 0, 0, 0, 0 end
+        state.holes = kept and string.sub(kept, 34) or ''
+      elseif kept then
+        local other = {}
+        state.level, state.born, state.startsAt, state.endsAt, state.held, state.soonest, state.expiresAt,
+          other.spent, other.born, other.startsAt, other.endsAt, other.held = unpack(windowFormat, kept, 2)
+        if other.born > 0 then state.other = other end
+        sweep(state)
       else
-        state.startsAt = tonumber(kept[4] or 0)
-        state.endsAt = tonumber(kept[5] or 0)
-        if kept[6] then
-          state.other = { startsAt = tonumber(kept[6]), endsAt = tonumber(kept[7]), spent = tonumber(kept[8]), born = kept[9] }
-        end
-        if state.exists then sweep(claim, state) end
+        state.level, state.born, state.startsAt, state.endsAt, state.held, state.soonest, state.expiresAt = 0, 0, 0, 0, 0, 0, 0
       end
     end
     states[claim.key] = state
+    order[#order + 1] = state
   end
 end
 
 local function draw(state)
   -- Never the same twice for one key.
-  state.stamp = math.max(micros, tonumber(state.born) + 1, (state.stamp or 0) + 1)
-  return string.format('%.0f', state.stamp)
+  state.stamp = math.max(micros, state.born + 1, (state.stamp or 0) + 1)
+  return state.stamp
 end
 
 -- Buckets
@@ -93,20 +107,6 @@ end
 local function levelOf(claim, state)
   local left = state.level - math.max(0, now - state.at) * claim.limit / claim.a
   return left > claim.limit * 1e-12 and left or 0
-end
-
-local function holesOf(state)
-  local holes = {}
-  for position, units in string.gmatch(state.holes, '([^:,]+):([^:,]+)') do
-    holes[#holes + 1] = { position = tonumber(position), units = tonumber(units) }
-  end
-  return holes
-end
-
-local function keepHoles(state, holes)
-  local parts = {}
-  for i, hole in ipairs(holes) do parts[i] = text(hole.position) .. ':' .. text(hole.units) end
-  state.holes = table.concat(parts, ',')
 end
 
 local function pour(claim, state, units)
@@ -124,9 +124,14 @@ local function pour(claim, state, units)
 end
 
 local function refund(claim, state, units, born, position)
-  if not state.exists or tonumber(state.born) ~= born then return end
+  if not state.exists or state.born ~= born then return end
   local level = levelOf(claim, state)
-  local holes = holesOf(state)
+  local holes = {}
+  for at = 1, #state.holes, 16 do
+    local hole = {}
+    hole.position, hole.units = unpack('<dd', state.holes, at)
+    holes[#holes + 1] = hole
+  end
   local front = state.back - level
   for _, hole in ipairs(holes) do front = front - hole.units end
   local passed = 0
@@ -147,42 +152,39 @@ local function refund(claim, state, units, born, position)
     state.at = math.max(now, state.at)
   elseif passed == 0 then return end
   state.wholeMs = levelOf(claim, state) * claim.a / claim.limit
-  keepHoles(state, kept)
+  local parts = {}
+  for i, hole in ipairs(kept) do parts[i] = pack('<dd', hole.position, hole.units) end
+  state.holes = table.concat(parts)
   state.dirty = true
 end
 
 -- Windows
 
-local function heldOf(state, born)
-  if not state.exists then return 0 end
-  return tonumber(redis.call('HGET', state.key, 'r:' .. born) or 0) or 0
-end
-
 local function usageOf(claim, state)
   if not state.exists then return 0, 0 end
-  if state.other and state.other.startsAt == claim.a then return state.other.spent, heldOf(state, state.other.born) end
+  if state.other and state.other.startsAt == claim.a then return state.other.spent, state.other.held end
   if claim.a > state.startsAt then return 0, 0 end
-  return state.level, heldOf(state, state.born)
+  return state.level, state.held
+end
+
+local function outlive(state, ms)
+  state.expiresAt = math.max(state.expiresAt, now + ms + 60000)
 end
 
 local function spend(claim, state, units)
-  local current = { startsAt = state.startsAt, endsAt = state.endsAt, spent = state.level, born = state.born }
+  local current = { startsAt = state.startsAt, endsAt = state.endsAt, spent = state.level, born = state.born, held = state.held }
   local other = state.other
   local isOther = other and other.startsAt == claim.a
   if not state.exists or (claim.a > state.startsAt and not isOther) then
-    if state.exists and (not other or other.startsAt < state.startsAt) then
-      if other then redis.call('HDEL', claim.key, 'r:' .. other.born) end
-      state.other = current
-    end
-    state.startsAt, state.endsAt, state.level, state.born = claim.a, claim.b, 0, draw(state)
+    if state.exists and (not other or other.startsAt < state.startsAt) then state.other = current end
+    state.startsAt, state.endsAt, state.level, state.held, state.born = claim.a, claim.b, 0, 0, draw(state)
     state.exists = true
   elseif isOther then
     state.other = current
-    state.startsAt, state.endsAt, state.level, state.born = other.startsAt, other.endsAt, other.spent, other.born
+    state.startsAt, state.endsAt, state.level, state.held, state.born = other.startsAt, other.endsAt, other.spent, other.held, other.born
   end
   state.level = state.level + units
-  local lasts = claim.b > now and claim.b - now or claim.b - claim.a
-  state.wholeMs = math.max(state.wholeMs or 0, lasts)
+  outlive(state, claim.b > now and claim.b - now or claim.b - claim.a)
   state.dirty = true
 end
 
@@ -196,27 +198,28 @@ end
 
 local function change(state, units, born)
   if not state.exists then return false end
-  if tonumber(state.born) == born then state.level = math.max(0, state.level + units)
-  elseif state.other and tonumber(state.other.born) == born then state.other.spent = math.max(0, state.other.spent + units)
+  if state.born == born then state.level = math.max(0, state.level + units)
+  elseif state.other and state.other.born == born then state.other.spent = math.max(0, state.other.spent + units)
   else return false end
   state.dirty = true
   return true
 end
 
+local function holdOf(claim, born) return claim.member .. ':' .. claim.units .. ':' .. whole(born) end
+
 local function hold(claim, state)
-  redis.call('ZADD', claim.holds, text(now + claim.c), claim.member)
-  redis.call('HSET', claim.key, 'k', 'w', 'u:' .. claim.member, text(claim.cost) .. ':' .. state.born)
-  redis.call('HINCRBYFLOAT', claim.key, 'r:' .. state.born, text(claim.cost))
-  state.heldMs = math.max(state.heldMs or 0, claim.c)
+  local ends = now + claim.c
+  call('ZADD', claim.holds, text(ends), holdOf(claim, state.born))
+  state.held = state.held + claim.cost
+  state.soonest = state.soonest == 0 and ends or math.min(state.soonest, ends)
+  outlive(state, claim.c)
+  state.holding = true
 end
 
-local function letGo(claim)
-  local kept = redis.call('HGET', claim.key, 'u:' .. claim.member)
-  redis.call('ZREM', claim.holds, claim.member)
-  if not kept then return false end
-  local units, born = string.match(kept, '^(.-):(.+)$')
-  redis.call('HDEL', claim.key, 'u:' .. claim.member)
-  redis.call('HINCRBYFLOAT', claim.key, 'r:' .. born, '-' .. units)
+local function letGo(claim, state)
+  if call('ZREM', claim.holds, holdOf(claim, claim.first)) == 0 then return false end
+  addHeld(state, -claim.cost, claim.first)
+  state.dirty = true
   return true
 end
 
@@ -254,8 +257,9 @@ if op == 'take' and done then
     if not claim.fits then claim.first = -2
     elseif claim.kind == 'l' then
       claim.first = 0
-      redis.call('ZADD', claim.key, text(now + claim.a), claim.member)
+      call('ZADD', claim.key, text(now + claim.a), claim.member)
       state.held = state.held + 1
+      state.leasing = true
     elseif claim.cost > 0 then
       if claim.kind == 'b' then
         pour(claim, state, claim.cost)
@@ -264,7 +268,7 @@ if op == 'take' and done then
         spend(claim, state, claim.c and 0 or claim.cost)
         if claim.c then hold(claim, state) end
       end
-      claim.first = tonumber(state.born)
+      claim.first = state.born
     end
   end
 elseif op == 'settle' then
@@ -272,13 +276,13 @@ elseif op == 'settle' then
     local state = states[claim.key]
     if claim.first == -2 then
       -- A shadow that did not fit.
-    elseif claim.kind == 'l' then state.held = state.held - redis.call('ZREM', claim.key, claim.member)
+    elseif claim.kind == 'l' then state.held = state.held - call('ZREM', claim.key, claim.member)
     elseif claim.kind == 'b' then
       local delta = claim.used - claim.cost
       if own and delta > 0 then pour(claim, state, delta)
       elseif own and delta < 0 then refund(claim, state, -delta, claim.first, claim.second) end
     elseif claim.c then
-      if letGo(claim) or own then
+      if letGo(claim, state) or own then
         local mine = math.min(claim.used, claim.cost)
         local beyond = claim.used - mine
         if mine > 0 and not change(state, mine, claim.first) then beyond = beyond + mine end
@@ -292,40 +296,38 @@ elseif op == 'settle' then
   end
 elseif op == 'renew' then
   for _, claim in ipairs(claims) do
+    local state = states[claim.key]
     if claim.first == -2 then
       -- A shadow that did not fit.
     elseif claim.kind == 'l' then
-      if redis.call('ZSCORE', claim.key, claim.member) then redis.call('ZADD', claim.key, text(now + claim.a), claim.member)
+      if call('ZSCORE', claim.key, claim.member) then
+        call('ZADD', claim.key, text(now + claim.a), claim.member)
+        state.leasing = true
       else done = false end
     elseif claim.kind == 'w' and claim.c and claim.first ~= -1 then
-      if redis.call('ZSCORE', claim.holds, claim.member) then
-        redis.call('ZADD', claim.holds, text(now + claim.c), claim.member)
-        states[claim.key].heldMs = claim.c
+      local held = holdOf(claim, claim.first)
+      if call('ZSCORE', claim.holds, held) then
+        call('ZADD', claim.holds, text(now + claim.c), held)
+        outlive(state, claim.c)
+        state.holding = true
       else done = false end
     end
   end
 end
 
-local function outlive(key, ms)
-  if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(ms))) end
-end
-
-for key, state in pairs(states) do
-  if state.dirty and state.kind == 'b' then
-    if state.level == 0 then redis.call('DEL', key)
-    else
-      redis.call('HSET', key, 'k', 'b', 'l', text(state.level), 't', text(state.at), 'b', text(state.back), 'n', state.born, 'h', state.holes)
-      redis.call('PEXPIRE', key, string.format('%.0f', math.max(1, math.ceil(state.wholeMs))))
+for _, state in ipairs(order) do
+  if state.kind == 'b' then
+    if state.dirty and state.level == 0 then call('DEL', state.key)
+    elseif state.dirty then
+      local kept = 'b' .. pack(bucketFormat, state.level, state.born, state.at, state.back) .. state.holes
+      call('SET', state.key, kept, 'PX', whole(math.max(1, math.ceil(state.wholeMs))))
     end
-  elseif state.dirty then
-    redis.call('HSET', key, 'k', 'w', 'l', text(state.level), 'n', state.born, 's', text(state.startsAt), 'e', text(state.endsAt))
-    local other = state.other
-    if other then redis.call('HSET', key, 's2', text(other.startsAt), 'e2', text(other.endsAt), 'l2', text(other.spent), 'n2', other.born) end
-    if state.wholeMs then outlive(key, state.wholeMs + 60000) end
-  end
-  if state.heldMs then
-    outlive(key, state.heldMs + 60000)
-    outlive(state.holds, state.heldMs + 60000)
+  elseif state.dirty or state.holding then
+    local other = state.other or { spent = 0, born = 0, startsAt = 0, endsAt = 0, held = 0 }
+    local lasts = whole(math.max(1, math.ceil(state.expiresAt - now)))
+    call('SET', state.key, 'w' .. pack(windowFormat, state.level, state.born, state.startsAt, state.endsAt, state.held, state.soonest, state.expiresAt,
+      other.spent, other.born, other.startsAt, other.endsAt, other.held), 'PX', lasts)
+    if state.holding then call('PEXPIRE', state.holds, lasts) end
   end
 end
 
@@ -338,12 +340,13 @@ for i, claim in ipairs(claims) do
   elseif claim.kind == 'w' then x, y = usageOf(claim, state)
   else
     x = state.held
-    if x > 0 then
-      local soonest = redis.call('ZRANGE', claim.key, 0, 0, 'WITHSCORES')
-      local last = redis.call('ZRANGE', claim.key, -1, -1, 'WITHSCORES')
+    if x == 1 and state.leasing then y, z = claim.a, claim.a
+    elseif x > 0 then
+      local soonest = call('ZRANGE', claim.key, 0, 0, 'WITHSCORES')
+      local last = call('ZRANGE', claim.key, -1, -1, 'WITHSCORES')
       y, z = tonumber(soonest[2] or now) - now, tonumber(last[2] or now) - now
-      outlive(claim.key, z + 1000)
     end
+    if state.leasing then call('PEXPIRE', claim.key, whole(math.ceil(z + 1000))) end
   end
   local at = 2 + (i - 1) * 6
   out[at + 1] = claim.fits and 1 or 0

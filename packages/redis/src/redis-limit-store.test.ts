@@ -203,10 +203,10 @@ describe.skipIf(clients === undefined)('redisLimitStore and a Redis that fails',
 
   it('settles what is held when Redis is back, once', async () => {
     const redis = await redisServer()
-    const store = redisLimitStore({ client: redis.client, timeoutMs: 100 })
+    const store = redisLimitStore({ client: redis.client, timeoutMs: 1_000 })
     const claims = [window({ cost: 10, holdMs: hourMs })]
     const { reservation } = await store.take(claims)
-    await redis.command('CLIENT', 'PAUSE', '600')
+    await redis.command('CLIENT', 'PAUSE', '2500')
     await store.settle(reservation as Reservation, [7])
     const [state] = await store.peek(claims)
     expect([state?.used, state?.held]).toEqual([7, 0])
@@ -224,7 +224,7 @@ describe.skipIf(clients === undefined)('redisLimitStore and a Redis that fails',
 
   it('works in a cluster, whose servers know nothing of one another', async () => {
     const { cluster } = await redisServer({ cluster: true })
-    const stores = cluster.map((client) => redisLimitStore({ client, timeoutMs: 2_000 }))
+    const stores = cluster.map((client) => redisLimitStore({ client, timeoutMs: 10_000 }))
     for (const store of stores) {
       for (const { name, run } of limitStoreCases) {
         await run(() => store).catch((error: unknown) => {

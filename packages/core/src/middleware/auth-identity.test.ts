@@ -170,7 +170,7 @@ describe('a key of our own form', () => {
     directory.findApiKey.mockImplementationOnce(() => new Promise((resolve) => (answer = resolve)))
     const ask = await guard({ directory, now })
     const early = ask(key)
-    await vi.waitFor(() => expect(directory.findApiKey).toHaveBeenCalledTimes(1))
+    await vi.waitFor(() => expect(directory.findApiKey).toHaveBeenCalledTimes(1), 10_000)
     records.set(id, { ...before, disabled: true })
     tell({ kind: 'key', id })
     answer(before)

@@ -183,9 +183,9 @@ describe('an issuer found by discovery', () => {
     idp.keys = [pair('r1').jwk]
     server.at(hour + 1_200_000)
     expect((await server.ask(await idp.token('r2'))).status).toBe(200)
-    await vi.waitFor(async () => expect((await server.ask(await idp.token('r2'))).status).toBe(200))
+    await vi.waitFor(async () => expect((await server.ask(await idp.token('r2'))).status).toBe(200), 10_000)
     server.at(hour + 1_201_000)
-    await vi.waitFor(async () => expect((await server.ask(await idp.token('r1'))).status).toBe(200))
+    await vi.waitFor(async () => expect((await server.ask(await idp.token('r1'))).status).toBe(200), 10_000)
     expect(idp.fetches['/keys/3']).toBe(1)
     expect(idp.metadataFetches()).toBe(3)
   })

@@ -257,7 +257,7 @@ describe('a key set behind a URL', () => {
     idp.answer = (req) => (breakOff = () => void req.socket.destroy())
     idp.at(601_000)
     expect((await ask(url, token)).status).toBe(200)
-    await vi.waitFor(() => expect(idp.fetches).toBe(3))
+    await vi.waitFor(() => expect(idp.fetches).toBe(3), 10_000)
     expect((await ask(url, token)).status).toBe(200)
     expect(idp.fetches).toBe(3)
     breakOff()

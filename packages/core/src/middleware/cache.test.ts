@@ -513,7 +513,7 @@ describe('identical requests in flight', () => {
     expect(told.filter(({ cacheStatus }) => cacheStatus?.includes('stored'))).toHaveLength(1)
     const shared = told.filter(({ cacheStatus }) => cacheStatus === 'tollgate; fwd=uri-miss; collapsed')
     expect(shared.length).toBeGreaterThan(90)
-    await vi.waitFor(() => expect(outcomes).toHaveLength(100))
+    await vi.waitFor(() => expect(outcomes).toHaveLength(100), 10_000)
     expect(outcomes.filter((outcome) => outcome === 'miss')).toHaveLength(1)
   })
 
@@ -525,7 +525,7 @@ describe('identical requests in flight', () => {
     })
     const url = await serve({}, handler)
     const slow = ask(url, { who: 'acme/ann' })
-    await vi.waitFor(() => expect(runs()).toBe(1))
+    await vi.waitFor(() => expect(runs()).toBe(1), 10_000)
     expect((await ask(url, { who: 'acme/bob' })).body).toEqual({ run: 2 })
     door.open()
     expect((await slow).body).toEqual({ run: 1 })
@@ -545,10 +545,10 @@ describe('identical requests in flight', () => {
     const arrivals = vi.fn()
     const url = await serve({}, handler, middleware('arrivals', arrivals))
     const asked = Array.from({ length: 5 }, () => ask(url))
-    await vi.waitFor(() => expect(arrivals).toHaveBeenCalledTimes(5))
+    await vi.waitFor(() => expect(arrivals).toHaveBeenCalledTimes(5), 10_000)
     await new Promise(setImmediate)
     doors[0]?.open()
-    await vi.waitFor(() => expect(runs()).toBe(2))
+    await vi.waitFor(() => expect(runs()).toBe(2), 10_000)
     doors[1]?.open()
     const told = await Promise.all(asked)
     expect(told.map(({ status }) => status).sort()).toEqual([200, 200, 200, 200, 500])
@@ -565,7 +565,7 @@ describe('identical requests in flight', () => {
     const arrivals = vi.fn()
     const url = await serve({}, handler, middleware('arrivals', arrivals))
     const asked = Array.from({ length: 4 }, () => ask(url))
-    await vi.waitFor(() => expect(arrivals).toHaveBeenCalledTimes(4))
+    await vi.waitFor(() => expect(arrivals).toHaveBeenCalledTimes(4), 10_000)
     await new Promise(setImmediate)
     door.open()
     const told = await Promise.all(asked)
@@ -586,9 +586,9 @@ describe('identical requests in flight', () => {
     const arrivals = vi.fn()
     const url = await serve({}, handler, middleware('arrivals', arrivals))
     const first = ask(url, { signal: leaving.signal }).catch(() => 'left')
-    await vi.waitFor(() => expect(runs()).toBe(1))
+    await vi.waitFor(() => expect(runs()).toBe(1), 10_000)
     const others = [ask(url), ask(url)]
-    await vi.waitFor(() => expect(arrivals).toHaveBeenCalledTimes(3))
+    await vi.waitFor(() => expect(arrivals).toHaveBeenCalledTimes(3), 10_000)
     await new Promise(setImmediate)
     leaving.abort()
     expect(await first).toBe('left')
@@ -608,14 +608,14 @@ describe('identical requests in flight', () => {
     const arrivals = vi.fn()
     const url = await serve({}, handler, middleware('arrivals', arrivals))
     const first = ask(url, { signal: leaving.signal }).catch(() => 'left')
-    await vi.waitFor(() => expect(runs()).toBe(1))
+    await vi.waitFor(() => expect(runs()).toBe(1), 10_000)
     const others = [ask(url), ask(url)]
-    await vi.waitFor(() => expect(arrivals).toHaveBeenCalledTimes(3))
+    await vi.waitFor(() => expect(arrivals).toHaveBeenCalledTimes(3), 10_000)
     await new Promise(setImmediate)
     leaving.abort()
     await Promise.all([first, closed.opened])
     // One of the two leads now; the old leader finishes first, and the one that still waits has its answer.
-    await vi.waitFor(() => expect(runs()).toBe(2))
+    await vi.waitFor(() => expect(runs()).toBe(2), 10_000)
     doors[0]?.open()
     expect((await Promise.race(others)).body).toEqual({ run: 1 })
     doors[1]?.open()
@@ -636,10 +636,10 @@ describe('identical requests in flight', () => {
     })
     const url = await serve({}, handler, arrivals)
     const first = ask(url)
-    await vi.waitFor(() => expect(runs()).toBe(1))
+    await vi.waitFor(() => expect(runs()).toBe(1), 10_000)
     const leaving = new AbortController()
     const second = ask(url, { signal: leaving.signal }).catch(() => 'left')
-    await vi.waitFor(() => expect(arrived).toBe(2))
+    await vi.waitFor(() => expect(arrived).toBe(2), 10_000)
     leaving.abort()
     expect(await second).toBe('left')
     await left.opened
@@ -656,7 +656,7 @@ describe('identical requests in flight', () => {
     })
     const url = await serve({ maxWaitMs: 20, maxWaiters: 1 }, handler)
     const first = ask(url)
-    await vi.waitFor(() => expect(runs()).toBe(1))
+    await vi.waitFor(() => expect(runs()).toBe(1), 10_000)
     const told = await Promise.all([ask(url), ask(url)])
     expect(told.every(({ body }) => (body.run ?? 0) > 1)).toBe(true)
     door.open()
@@ -692,7 +692,7 @@ describe('a hit', () => {
     expect(hit.body).toEqual({ id: 'two', cost: 0, cached: true })
     expect(miss.headers.get('x-tollgate-cost-usd')).toBe('0.501')
     expect(hit.headers.get('x-tollgate-cost-usd')).toBe('0')
-    await vi.waitFor(() => expect(ends).toHaveLength(2))
+    await vi.waitFor(() => expect(ends).toHaveLength(2), 10_000)
     expect(ends.map(({ cache: outcome, costNanoUsd }) => [outcome, costNanoUsd])).toEqual([
       ['miss', 501_000_000],
       ['hit', 0],
@@ -772,7 +772,7 @@ describe('a store that fails', () => {
     expect(await ask(url)).toMatchObject({ status: 200, cacheStatus: status })
     expect(await ask(url)).toMatchObject({ status: 200, cacheStatus: status })
     expect(runs()).toBe(2)
-    await vi.waitFor(() => expect(warn).toHaveBeenCalledOnce())
+    await vi.waitFor(() => expect(warn).toHaveBeenCalledOnce(), 10_000)
   })
 
   it('works with a store that answers later', async () => {
@@ -783,7 +783,7 @@ describe('a store that fails', () => {
       handler,
     )
     await ask(url)
-    await vi.waitFor(async () => expect((await ask(url)).cacheStatus).toContain('hit'))
+    await vi.waitFor(async () => expect((await ask(url)).cacheStatus).toContain('hit'), 10_000)
   })
 })
 
@@ -818,9 +818,9 @@ it('holds nothing for pipelined requests whose connection breaks', async () => {
   const body = '{"prompt":"hi"}'
   const raw = `POST /ask HTTP/1.1\r\nhost: x\r\nx-who: acme/ann\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
   socket.write(raw + raw)
-  await vi.waitFor(() => expect(runs()).toBe(1))
+  await vi.waitFor(() => expect(runs()).toBe(1), 10_000)
   socket.destroy()
-  await vi.waitFor(() => expect(closed).toHaveBeenCalled())
+  await vi.waitFor(() => expect(closed).toHaveBeenCalled(), 10_000)
   door.open()
   expect((await ask(url)).status).toBe(200)
 })

@@ -30,7 +30,7 @@ function recorded(options: LoggingOptions = {}) {
     },
     ...options,
   })
-  const until = (count: number) => vi.waitFor(() => expect(lines).toHaveLength(count))
+  const until = (count: number) => vi.waitFor(() => expect(lines).toHaveLength(count), 10_000)
   return { handler, lines, raw, until }
 }
 
@@ -215,7 +215,7 @@ it("gives handlers a logger that knows the request, pino's or one without child(
   const plain = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() }
   const second = await listen(listener(logging({ logger: plain }), speaks))
   await fetch(second.url, { headers: { 'x-request-id': 'r2' } })
-  await vi.waitFor(() => expect(plain.info).toHaveBeenCalledTimes(2))
+  await vi.waitFor(() => expect(plain.info).toHaveBeenCalledTimes(2), 10_000)
   expect(plain.info.mock.calls[0]).toEqual([{ request_id: 'r2', step: 1 }, 'working'])
 })
 

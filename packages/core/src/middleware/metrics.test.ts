@@ -31,7 +31,7 @@ const untilCounted = (registry: MetricsRegistry, total: number) =>
   vi.waitFor(async () => {
     const counts = Object.values(await seriesOf(registry, 'tollgate_requests_total'))
     expect(counts.reduce((sum, count) => sum + count, 0)).toBe(total)
-  })
+  }, 10_000)
 
 const fine = endpoint('fine', (_context, _req, res) => sendJson(res, 200, {}))
 
@@ -118,7 +118,7 @@ eachHost((host) => {
       const socket = connectSocket({ host: hostname, port: Number(port) })
       socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`)
       if (path === '/begun') await new Promise((resolve) => socket.once('data', resolve))
-      await vi.waitFor(() => expect(arrived).toBe(before + 1))
+      await vi.waitFor(() => expect(arrived).toBe(before + 1), 10_000)
       expect(await seriesOf(observed.registry, 'http_server_active_requests')).toEqual({ GET: 1 })
       socket.destroy()
       await untilCounted(observed.registry, arrived)

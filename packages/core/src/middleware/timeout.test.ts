@@ -188,7 +188,7 @@ it('leaves no timer behind', async () => {
   await (await fetch(url)).text()
   const ours = set.mock.results[set.mock.calls.findIndex(([, ms]) => ms === 60_000)]?.value
   expect(ours).toBeDefined()
-  await vi.waitFor(() => expect(clear).toHaveBeenCalledWith(ours))
+  await vi.waitFor(() => expect(clear).toHaveBeenCalledWith(ours), 10_000)
   vi.restoreAllMocks()
 })
 

@@ -34,7 +34,7 @@ describe('keptCredentials', () => {
     await get()
     vi.setSystemTime(Date.now() + 3_301_000)
     expect(await tokenOf(get)).toBe('t1')
-    await vi.waitFor(async () => expect(await tokenOf(get)).toBe('t2'))
+    await vi.waitFor(async () => expect(await tokenOf(get)).toBe('t2'), 10_000)
     expect(from).toHaveBeenCalledTimes(2)
   })
 
@@ -68,7 +68,7 @@ describe('keptCredentials', () => {
     expect(await tokenOf(get)).toBe('t1')
     vi.setSystemTime(Date.now() + 2_000)
     await get()
-    await vi.waitFor(async () => expect(await tokenOf(get)).toBe('t2'))
+    await vi.waitFor(async () => expect(await tokenOf(get)).toBe('t2'), 10_000)
   })
 
   it('waits for no source for ever, and takes nothing that is none', async () => {

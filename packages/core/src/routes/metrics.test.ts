@@ -55,7 +55,7 @@ it('sums up in JSON', async () => {
     cache: { hit_ratio: null },
   })
   for (const path of ['/a', '/a', '/b', '/refused']) await (await fetch(url + path)).text()
-  await vi.waitFor(async () => expect((await read()).requests.total).toBe(4))
+  await vi.waitFor(async () => expect((await read()).requests.total).toBe(4), 10_000)
   const told = await read()
   expect(told).toMatchObject({
     requests: {

@@ -24,8 +24,9 @@ eachHost((host) => {
     const { url } = await host.start(['/ready', readyRoute(state)], errorHandler())
     expect(await read(`${url}/ready`)).toEqual({ code: 503, status: 'loading', checks: { models: 'pending' } })
     loaded()
-    await vi.waitFor(async () =>
-      expect(await read(`${url}/ready`)).toEqual({ code: 200, status: 'ready', checks: { models: 'ok' } }),
+    await vi.waitFor(
+      async () => expect(await read(`${url}/ready`)).toEqual({ code: 200, status: 'ready', checks: { models: 'ok' } }),
+      10_000,
     )
     state.draining = true
     expect(await read(`${url}/ready`)).toEqual({ code: 503, status: 'draining', checks: { models: 'ok' } })
@@ -97,8 +98,9 @@ describe('checks', () => {
 it('stays unready where what it waits for fails', async () => {
   const onFailure = vi.fn()
   const state = readiness({ waitFor: { models: async () => Promise.reject(new Error('no file')) }, onFailure })
-  await vi.waitFor(() =>
-    expect(onFailure).toHaveBeenCalledWith('models', expect.objectContaining({ message: 'no file' })),
+  await vi.waitFor(
+    () => expect(onFailure).toHaveBeenCalledWith('models', expect.objectContaining({ message: 'no file' })),
+    10_000,
   )
   expect(await state.read()).toEqual({ status: 'failed', checks: { models: 'failed' } })
 })
