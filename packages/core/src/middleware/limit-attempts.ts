@@ -14,8 +14,8 @@ import type { Entry, limitTaking, Taken } from './limit-taking.js'
 interface AttemptsOptions {
   readonly rules: readonly CompiledRule[]
   readonly taking: ReturnType<typeof limitTaking>
-  /** Units that a rule is asked for beforehand. */
-  costOf(rule: CompiledRule, subject: LimitSubject, of: LimitEstimate | undefined): number
+  /** Units that rules are asked for beforehand, for a request of this size. */
+  costsOf(subject: LimitSubject, of: LimitEstimate | undefined): (rule: CompiledRule) => number
   entriesOf(
     subject: LimitSubject,
     address: () => string,
@@ -28,7 +28,7 @@ interface AttemptsOptions {
 }
 
 /** What the attempts of a request take from limits and what they have used of it: each model that is called takes for itself, and all is settled when the request is over. */
-export function limitAttempts({ rules, taking, costOf, entriesOf, nanoUsdOf, learn }: AttemptsOptions) {
+export function limitAttempts({ rules, taking, costsOf, entriesOf, nanoUsdOf, learn }: AttemptsOptions) {
   const laneOf = ({ lanes }: Running, branch: Branch): Lane => {
     let lane = lanes.get(branch)
     if (lane === undefined) {
@@ -93,16 +93,17 @@ export function limitAttempts({ rules, taking, costOf, entriesOf, nanoUsdOf, lea
       parts
         .flatMap(({ entries }) => entries)
         .reduce((sum, { rule, claim }) => (rule.name === name ? sum + unitsOf(claim) : sum), 0)
+    const costOf = costsOf(subject, run.estimate)
     const more = (rule: CompiledRule): number => {
-      if (rule.perModel) return costOf(rule, subject, run.estimate)
+      if (rule.perModel) return costOf(rule)
       if (rule.measure === 'requests' || rule.measure === 'concurrency') return 0
       const before = spentOf(rule, earlier) - (run.settled.get(rule.name) ?? 0)
       // Tokens are reserved at the arrival, whatever the model.
-      const own = rule.measure === 'money' ? costOf(rule, subject, run.estimate) - reserved(run.taken, rule) : 0
+      const own = rule.measure === 'money' ? costOf(rule) - reserved(run.taken, rule) : 0
       return beside.reduce((sum, other) => {
         const { dispatched, ofModel } = other
         const isOpen = dispatched !== undefined && other.own === undefined && !other.refused
-        const open = isOpen ? costOf(rule, { ...run.subject, target: dispatched }, run.estimate) : 0
+        const open = isOpen ? costsOf({ ...run.subject, target: dispatched }, run.estimate)(rule) : 0
         return sum + open - reserved(ofModel, rule)
       }, before + own)
     }
@@ -155,6 +156,16 @@ export function limitAttempts({ rules, taking, costOf, entriesOf, nanoUsdOf, lea
     // Refused by the last model: an attempt before it may have used something all the same.
     if (usage === undefined && lanes.length > 0 && lanes.every(({ refused }) => refused)) {
       for (const { part } of parts) giveBack(part, subject)
+      return
+    }
+    const [first] = parts
+    // Nearly always all was taken at once: each rule bears what it was used by.
+    if (first !== undefined && parts.length === 1 && first.lane === undefined) {
+      const used = { usage, nanoUsd }
+      const actual = first.part.entries.map(({ rule, claim }) =>
+        Math.max(0, usedOf(rule, unitsOf(claim), used, target) - (settled.get(rule.name) ?? 0)),
+      )
+      settle(first.part, actual, subject)
       return
     }
     const left = new Map<string, number>()

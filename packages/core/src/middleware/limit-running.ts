@@ -30,7 +30,7 @@ export interface Running {
   readonly settled: Map<string, number>
 }
 
-/** Renews what running requests hold, every so often, with one timer that is there only while something runs. */
+/** Renews what running requests hold, every so often, with one timer that ends when it finds nothing that runs. */
 export function runningRequests(everyMs: number) {
   const running = new Set<Running>()
   // A timer that is made within a request would keep all of that request's context alive.
@@ -38,6 +38,7 @@ export function runningRequests(everyMs: number) {
   let timer: NodeJS.Timeout | undefined
 
   const renew = (): void => {
+    if (running.size === 0) return stop()
     for (const { taken, lanes, subject } of running) {
       const ofModels = [...lanes.values()].flatMap(({ ofModel }) => ofModel)
       for (const { store, reservation, entries } of [...taken, ...ofModels]) {
@@ -65,7 +66,6 @@ export function runningRequests(everyMs: number) {
     },
     delete(run: Running): void {
       running.delete(run)
-      if (running.size === 0) stop()
     },
     close: stop,
   }

@@ -186,17 +186,22 @@ export function limits(options: LimitsOptions): Limits {
     const price = tableOf(principal)?.price(target, usage)
     return price === undefined ? undefined : costNanoUsd(usage, price)
   }
-  /** Units that a rule is asked for beforehand. */
-  const costOf = (rule: CompiledRule, subject: LimitSubject, of: LimitEstimate | undefined): number => {
-    if (rule.measure === 'requests') return rule.units(subject)
-    if (rule.measure === 'concurrency') return 1
-    if (of === undefined) return 0
+  /** Units that rules are asked for beforehand, for a request of this size. */
+  const costsOf = (subject: LimitSubject, of: LimitEstimate | undefined): ((rule: CompiledRule) => number) => {
     const { principal, target } = subject
-    const { inputTokens, model = '' } = of
-    const outputTokens = of.maxOutputTokens ?? learned.expect(callerOf(principal), target?.model ?? model)
-    const usage = { inputTokens, outputTokens, estimated: true }
-    if (rule.measure !== 'money') return tokensOf(rule.measure, usage)
-    return nanoUsdOf(principal, target ?? { provider: '', model }, usage) ?? 0
+    let expected: Usage | undefined
+    const usageOf = ({ inputTokens, maxOutputTokens, model = '' }: LimitEstimate): Usage => {
+      const outputTokens = maxOutputTokens ?? learned.expect(callerOf(principal), target?.model ?? model)
+      return { inputTokens, outputTokens, estimated: true }
+    }
+    return (rule) => {
+      if (rule.measure === 'requests') return rule.units(subject)
+      if (rule.measure === 'concurrency') return 1
+      if (of === undefined) return 0
+      expected ??= usageOf(of)
+      if (rule.measure !== 'money') return tokensOf(rule.measure, expected)
+      return nanoUsdOf(principal, target ?? { provider: '', model: of.model ?? '' }, expected) ?? 0
+    }
   }
 
   const entriesOf = (
@@ -241,7 +246,7 @@ export function limits(options: LimitsOptions): Limits {
   }
 
   const estimateOf = async (req: IncomingMessage, context: RequestContext): Promise<LimitEstimate | undefined> => {
-    const own = await settings.estimate?.(req, context)
+    const own = settings.estimate === undefined ? undefined : await settings.estimate(req, context)
     if (own !== undefined || req.method !== 'POST') return own
     if (isFormType(req.headers['content-type'])) return estimateOfForm
     if (!isJsonType(req.headers['content-type'])) return undefined
@@ -257,7 +262,7 @@ export function limits(options: LimitsOptions): Limits {
   const attempts = limitAttempts({
     rules,
     taking,
-    costOf,
+    costsOf,
     entriesOf,
     nanoUsdOf,
     learn: (principal, model, tokens) => learned.learn(callerOf(principal), model, tokens),
@@ -272,7 +277,7 @@ export function limits(options: LimitsOptions): Limits {
         subject,
         address,
         ({ perModel }) => !perModel,
-        (rule) => costOf(rule, subject, estimate),
+        costsOf(subject, estimate),
       )
       const entries = notCountedYet(req, arriving)
       const admit = (taken: Taken | undefined): void => {
@@ -308,7 +313,7 @@ export function limits(options: LimitsOptions): Limits {
       subject,
       addressOf(req),
       () => true,
-      (rule) => costOf(rule, subject, of),
+      costsOf(subject, of),
     )
   }
 
