@@ -58,6 +58,7 @@ it('gives up on a body that does not arrive, and on a caller that leaves', async
   const { url } = await listen(
     listener(
       endpoint('slow', async (_context, req) => {
+        if (req.url === '/leaves') setTimeout(() => leaver.destroy(), 20)
         await readBody(req, { timeoutMs: req.url === '/slow' ? 30 : 5000 }).catch((error: unknown) => {
           codes.push(isTollgateError(error) ? error.code : error)
           if (codes.length === 2) done()
@@ -75,7 +76,6 @@ it('gives up on a body that does not arrive, and on a caller that leaves', async
         this.write(`POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n123`)
       })
   const leaver = open('/leaves')
-  setTimeout(() => leaver.destroy(), 20)
   open('/slow')
   await both
   expect(codes.sort()).toEqual(['client_closed', 'request_timeout'])
