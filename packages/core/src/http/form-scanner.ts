@@ -32,6 +32,8 @@ export function formScanner(boundary: string, field: string): FormScanner {
   /** Of a part that is the field: its value so far. */
   let value: Buffer[] | undefined
   let isFound = false
+  /** Behind the last boundary: what may be the beginning of another. */
+  let tail: Buffer = Buffer.alloc(0)
 
   const step = (pieces: FormPiece[]): boolean => {
     const take = (bytes: number): Buffer => {
@@ -68,8 +70,12 @@ export function formScanner(boundary: string, field: string): FormScanner {
           throw malformed(`the header of a part is over ${maxHeaderBytes} bytes`)
         }
         if (end === -1) return false
-        const { name, isFile } = readHeader(rest.toString('latin1', 0, end))
-        if (name === field) {
+        const header = rest.subarray(0, end)
+        if (header.includes(dashes)) throw malformed('its boundary stands within the header of a part')
+        const { name, isFile } = readHeader(header.toString('latin1'))
+        // There are parsers for which these are the same.
+        if (name.trim().toLowerCase() === field) {
+          if (name !== field) throw malformed(`it has a field that is called nearly ${field}`)
           if (isFile || isFound) throw malformed(`the field ${field} stands in it as a file, or more than once`)
           isFound = true
           value = []
@@ -96,9 +102,13 @@ export function formScanner(boundary: string, field: string): FormScanner {
         state = 'delimited'
         return true
       }
-      default:
+      default: {
+        tail = Buffer.concat([tail, rest])
+        if (tail.includes(dashes)) throw malformed('its boundary stands behind the last one')
+        tail = tail.subarray(Math.max(0, tail.length - dashes.length + 1))
         pass(rest.length)
         return false
+      }
     }
   }
 
@@ -114,9 +124,9 @@ export function formScanner(boundary: string, field: string): FormScanner {
 }
 
 const disposition = /^content-disposition[ \t]*:/i
-/** `name` in quotes or as a token; `filename`, in either of its forms, behind it. Names with percent signs or backslashes may be read in two ways. */
+/** `name` in quotes or as a token; `filename`, in either of its forms, behind it. Names with percent signs or backslashes may be read in two ways, and so may a file's name with a quote that is escaped before a semicolon. */
 const plain =
-  /^content-disposition: ?form-data; ?name=(?:"([^"\\%]*)"|([\w.[\]-]+))((?:; ?filename\*?=(?:"(?:[^"\\]|\\.)*"|[^\s";]+))*)[ \t]*$/i
+  /^content-disposition: ?form-data; ?name=(?:"([^"\\%]*)"|([\w.[\]-]+))((?:; ?filename\*?=(?:"(?:[^"\\]|\\(?!"[ \t]*;).)*"|[^\s";]+))*)[ \t]*$/i
 
 function readHeader(header: string): { readonly name: string; readonly isFile: boolean } {
   const lines = header.split('\r\n')
