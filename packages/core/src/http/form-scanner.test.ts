@@ -90,3 +90,13 @@ describe.each(sizes)('in pieces of %i bytes', (size) => {
     expect(() => scanned(form, 'own', size)).toThrow(expect.objectContaining({ code: 'invalid_request' }))
   })
 })
+
+it('hands many parts on together', () => {
+  const form = field('a', 'b').repeat(1_000) + field('model', 'alias') + file('x').repeat(1_000) + end
+  const pieces = formScanner('b', 'model').push(Buffer.from(form))
+  expect(pieces.map((piece) => (Buffer.isBuffer(piece) ? piece.toString() : piece.value?.toString()))).toEqual([
+    form.slice(0, form.indexOf('alias')),
+    'alias',
+    form.slice(form.indexOf('alias') + 5),
+  ])
+})
