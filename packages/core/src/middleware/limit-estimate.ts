@@ -7,6 +7,8 @@ export interface LimitEstimate {
   readonly inputTokens: number
   /** What the caller has bounded the output to; `undefined`: it has not. */
   readonly maxOutputTokens?: number | undefined
+  /** Of what is priced by the piece: pictures to be made, characters to be spoken. Default none. */
+  readonly rows?: number | undefined
 }
 
 /** Bytes of a token, at the least that text of common languages has. */
@@ -14,10 +16,13 @@ const bytesPerToken = 3
 /** A picture or a sound in a request: what vendors take for a large one. */
 const tokensPerMedium = 1_500
 const mostDepth = 16
+/** No model writes more in one answer, and no price of as many passes what can be counted. */
+const mostTokens = 1_000_000_000
+const mostRows = 1_000_000
 
 /**
  * Reads a JSON body of OpenAI's or Anthropic's: `model`, the text in `messages`, `input`, `prompt`, `system`, `tools`, and `max_tokens` (`max_completion_tokens`, `max_output_tokens`) times `n`. Text is counted
- * at three bytes a token unless `count` does better; pictures and sounds by the piece. `undefined` for a body that is none of these.
+ * at three bytes a token unless `count` does better; pictures and sounds by the piece. Rows are the pictures that a `prompt` asks for, or the characters of an `input` for a `voice`. `undefined` for a body that is none of these.
  */
 export function estimateFromBody(
   body: unknown,
@@ -51,12 +56,18 @@ export function estimateFromBody(
   return {
     model,
     inputTokens: counted + Math.ceil(bytes / bytesPerToken) + media * tokensPerMedium,
-    ...(bound === undefined ? undefined : { maxOutputTokens: bound * answers }),
+    ...(bound === undefined ? undefined : { maxOutputTokens: Math.min(mostTokens, bound * answers) }),
+    ...rowsOf(fields, answers),
   }
 }
 
+function rowsOf({ prompt, input, voice }: Record<string, unknown>, answers: number): { rows?: number } {
+  if (typeof prompt === 'string') return { rows: Math.min(mostRows, answers) }
+  return typeof input === 'string' && voice !== undefined ? { rows: Math.min(mostRows, input.length) } : {}
+}
+
 /** What a form with a picture or a sound is taken for: it is not read. */
-export const estimateOfForm: LimitEstimate = Object.freeze({ inputTokens: tokensPerMedium })
+export const estimateOfForm: LimitEstimate = Object.freeze({ inputTokens: tokensPerMedium, rows: 1 })
 
 function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0

@@ -192,9 +192,9 @@ export function limits(options: LimitsOptions): Limits {
     if (rule.measure === 'concurrency') return 1
     if (of === undefined) return 0
     const { principal, target } = subject
-    const { inputTokens, model = '' } = of
+    const { inputTokens, rows = 0, model = '' } = of
     const outputTokens = of.maxOutputTokens ?? learned.expect(callerOf(principal), target?.model ?? model)
-    const usage = { inputTokens, outputTokens, estimated: true }
+    const usage = { inputTokens, outputTokens, rows, estimated: true }
     if (rule.measure !== 'money') return tokensOf(rule.measure, usage)
     return nanoUsdOf(principal, target ?? { provider: '', model }, usage) ?? 0
   }
