@@ -1,6 +1,6 @@
 import type { CacheTime, ContentPart, GenerateInput, Message, Tool } from '../inference/task.js'
 import type { BedrockFamily } from './bedrock-family.js'
-import { argumentsOf, dataUrl, partsOf, systemParts, unsaid, unsaidPart } from './bridged-request.js'
+import { argumentsOf, dataUrl, partsOf, plainCallId, systemParts, unsaid, unsaidPart } from './bridged-request.js'
 import { geminiSignature } from './thought-signatures.js'
 
 type Json = Record<string, unknown>
@@ -121,7 +121,7 @@ function blocksOf({ content, toolCalls = [] }: Message, index: number, family: B
   return [
     ...partsOf(content).flatMap((part) => blockOf(part, index, family)),
     ...toolCalls.flatMap((call) => [
-      { toolUse: { toolUseId: call.id, name: call.name, input: argumentsOf(call, index) } },
+      { toolUse: { toolUseId: plainCallId(call.id), name: call.name, input: argumentsOf(call, index) } },
       ...cachePoint(call.cache, cachesMessages),
     ]),
   ]
@@ -163,7 +163,7 @@ function toolResult(message: Message, index: number, family: BedrockFamily): Jso
   return [
     {
       toolResult: {
-        toolUseId: toolCallId,
+        toolUseId: plainCallId(toolCallId),
         content: given,
         ...(isError === true && family.hasStatus ? { status: 'error' } : undefined),
       },
