@@ -160,12 +160,15 @@ function toolResult(message: Message, index: number, family: BedrockFamily): Jso
   const { content, toolCallId, isError, cache } = message
   if (toolCallId === undefined) throw unsaid(index, 'tool_call_id', 'is required of a message of the role tool')
   const given = partsOf(content).flatMap((part) => blockOf(part, index, { ...family, cachesMessages: false }))
+  const isFailure = isError === true && family.hasStatus
+  // An error that says nothing is refused.
+  if (isFailure && given.length === 0) given.push({ text: 'The tool failed.' })
   return [
     {
       toolResult: {
         toolUseId: plainCallId(toolCallId),
         content: given,
-        ...(isError === true && family.hasStatus ? { status: 'error' } : undefined),
+        ...(isFailure ? { status: 'error' } : undefined),
       },
     },
     ...cachePoint(cache, family.cachesMessages),

@@ -47,3 +47,14 @@ it.each(apis)('calls of other models are told to %s by ids that it takes', (_api
     expect(results).toEqual([second, first])
   }
 })
+
+it.each([
+  ['an error', true, [{ text: 'The tool failed.' }]],
+  ['no error', false, []],
+])('%s of a tool that says nothing is told to Bedrock as it takes it', (_what, isError, content) => {
+  const { messages } = called('x', 'y')
+  const silent = messages.map((message) => (message.role === 'tool' ? { ...message, content: ' ', isError } : message))
+  const body = converseBody({ messages: silent }, familyOf('anthropic.claude-sonnet-4-5-20250929-v1:0'))
+  const last = (body['messages'] as Array<{ content: Array<{ toolResult: object }> }>).at(-1)
+  expect(last?.content.map(({ toolResult }) => toolResult)).toMatchObject([{ content }, { content }])
+})
