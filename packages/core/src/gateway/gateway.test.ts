@@ -1,4 +1,4 @@
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { bedrockApiKey, bedrockCredentials, bedrockRegion, bedrockUpstream } from '../../test/bedrock-upstream.js'
 import { fakeModel } from '../../test/fake-model.js'
 import { defaultText, type UpstreamScript } from '../../test/fixture-upstream.js'
@@ -291,6 +291,20 @@ describe('gatewayService', () => {
     expect(upstream.calls.map(({ body }) => body['additionalModelRequestFields']).filter(Boolean)).toContainEqual({
       top_k: 3,
     })
+  })
+
+  it("finds Bedrock's credentials in the environment of the process", async () => {
+    vi.stubEnv('AWS_REGION', bedrockRegion)
+    vi.stubEnv('AWS_BEARER_TOKEN_BEDROCK', bedrockApiKey)
+    onTestFinished(() => void vi.unstubAllEnvs())
+    const upstream = await bedrockUpstream()
+    const service = gatewayService({ providers: { aws: { type: 'bedrock', baseUrl: upstream.baseUrl } } })
+    onTestFinished(async () => {
+      await service.close()
+      await upstream.close()
+    })
+    const { output } = await service.run('generate', 'aws/anthropic.claude-test', hello, recorded().call)
+    expect(output.text).toBe(defaultText)
   })
 
   const gpt = { type: 'openai' as const }

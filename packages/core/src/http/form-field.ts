@@ -23,7 +23,7 @@ export interface FormFieldOptions {
 export interface FormField {
   /** `undefined`: the form has none. */
   readonly value: string | undefined
-  /** With its boundary. */
+  /** With its boundary, in one way of writing: whatever else the caller's says of it is not handed on. */
   readonly contentType: string
   /**
    * The whole form with this value in the field's place, all other bytes as they are. It can be had once: nothing is kept.
@@ -106,7 +106,7 @@ export async function formField(req: IncomingMessage, options: FormFieldOptions)
 
   return {
     value,
-    contentType,
+    contentType: `multipart/form-data; boundary=${/^[\w'+.-]+$/.test(boundary) ? boundary : `"${boundary}"`}`,
     close,
     send(own) {
       const written = Buffer.from(own)
@@ -133,14 +133,17 @@ export async function formField(req: IncomingMessage, options: FormFieldOptions)
   }
 }
 
-/** RFC 2046, 5.1.1, with what clients have besides; given twice, it may be read in two ways. */
+/** RFC 2046, 5.1.1, with what clients have besides; given twice, it may be read in two ways, and so may one that ends in a blank. */
 function boundaryOf(contentType: string): string {
-  const all = [
+  const [match, second] = [
     ...contentType.matchAll(/;[ \t]*boundary=(?:"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,200})"|([^\s";,]{1,200}))/gi),
   ]
-  const [match, second] = all
-  if (match === undefined || second !== undefined) throw malformed('its Content-Type names no boundary, or several')
-  return (match[1] ?? match[2]) as string
+  const boundary = match?.[1] ?? match?.[2]
+  if (boundary === undefined || second !== undefined) {
+    throw malformed('its Content-Type names no boundary, or several')
+  }
+  if (!/^[\x20-\x7e]*[\x21-\x7e]$/.test(boundary)) throw malformed('its boundary has characters that none may have')
+  return boundary
 }
 
 function tooLate({ name, header, maxHeldBytes }: FormFieldOptions): TollgateError {

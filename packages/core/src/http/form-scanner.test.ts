@@ -75,9 +75,28 @@ describe.each(sizes)('in pieces of %i bytes', (size) => {
     ['a name in percents', field('mod%65l', 'a') + end],
     ['two names', field('model', 'a').replace('"model"', '"x"; name="model"') + end],
     ['a file name that may end sooner', field('x', 'a').replace('"x"', '"x"; filename="\\"; name="model"') + end],
+    [
+      'a file name that ends sooner for some',
+      field('x', 'a').replace('"x"', '"x"; filename="\\"; name=model; y=\\""') + end,
+    ],
+    ['a name in capitals', field('Model', 'a') + field('model', 'b') + end],
+    ['a name with a blank', field(' model', 'a') + field('model', 'b') + end],
+    ['a boundary in a header', crlf('--b\nX: y\n--b\nContent-Disposition: form-data; name="x"\n\na\n') + end],
+    ['a boundary behind the last', `${field('model', 'a')}${end}${field('model', 'b')}${end}`],
+    ['a last boundary that is none for some', `--b--x\r\n${field('model', 'b')}${end}`],
     ['a header without end', `--b\r\nX: ${'x'.repeat(9_000)}`],
     ['a value without end', `--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n${'x'.repeat(2_000)}`],
   ])('refuses %s', (_what, form) => {
     expect(() => scanned(form, 'own', size)).toThrow(expect.objectContaining({ code: 'invalid_request' }))
   })
+})
+
+it('hands many parts on together', () => {
+  const form = field('a', 'b').repeat(1_000) + field('model', 'alias') + file('x').repeat(1_000) + end
+  const pieces = formScanner('b', 'model').push(Buffer.from(form))
+  expect(pieces.map((piece) => (Buffer.isBuffer(piece) ? piece.toString() : piece.value?.toString()))).toEqual([
+    form.slice(0, form.indexOf('alias')),
+    'alias',
+    form.slice(form.indexOf('alias') + 5),
+  ])
 })

@@ -29,18 +29,25 @@ export function formScanner(boundary: string, field: string): FormScanner {
   const dashes = Buffer.from(`--${boundary}`, 'latin1')
   let state: 'start' | 'delimited' | 'header' | 'content' | 'closed' = 'start'
   let rest: Buffer = Buffer.alloc(0)
+  /** What `rest` was when something was last handed out, and how much of it may follow: what stands together goes in one piece, however many parts it is of. */
+  let run = rest
+  let decidedBytes = 0
   /** Of a part that is the field: its value so far. */
   let value: Buffer[] | undefined
   let isFound = false
+  /** Behind the last boundary: what may be the beginning of another. */
+  let tail: Buffer = Buffer.alloc(0)
+
+  const flush = (pieces: FormPiece[]) => {
+    if (decidedBytes > 0) pieces.push(run.subarray(0, decidedBytes))
+    run = rest
+    decidedBytes = 0
+  }
 
   const step = (pieces: FormPiece[]): boolean => {
-    const take = (bytes: number): Buffer => {
-      const taken = rest.subarray(0, bytes)
-      rest = rest.subarray(bytes)
-      return taken
-    }
     const pass = (bytes: number) => {
-      if (bytes > 0) pieces.push(take(bytes))
+      decidedBytes += bytes
+      rest = rest.subarray(bytes)
     }
     switch (state) {
       case 'start': {
@@ -56,6 +63,7 @@ export function formScanner(boundary: string, field: string): FormScanner {
         if (next !== '\r\n' && next !== '--') throw malformed('a boundary is followed by something else')
         state = next === '--' ? 'closed' : 'header'
         if (state === 'closed' && !isFound) {
+          flush(pieces)
           pieces.push(Buffer.from(`\r\nContent-Disposition: form-data; name="${field}"\r\n\r\n`))
           pieces.push({ value: undefined }, Buffer.from(`\r\n--${boundary}`, 'latin1'))
         }
@@ -68,8 +76,12 @@ export function formScanner(boundary: string, field: string): FormScanner {
           throw malformed(`the header of a part is over ${maxHeaderBytes} bytes`)
         }
         if (end === -1) return false
-        const { name, isFile } = readHeader(rest.toString('latin1', 0, end))
-        if (name === field) {
+        const header = rest.subarray(0, end)
+        if (header.includes(dashes)) throw malformed('its boundary stands within the header of a part')
+        const { name, isFile } = readHeader(header.toString('latin1'))
+        // There are parsers for which these are the same.
+        if (name.trim().toLowerCase() === field) {
+          if (name !== field) throw malformed(`it has a field that is called nearly ${field}`)
           if (isFile || isFound) throw malformed(`the field ${field} stands in it as a file, or more than once`)
           isFound = true
           value = []
@@ -86,27 +98,41 @@ export function formScanner(boundary: string, field: string): FormScanner {
           throw malformed('its boundary stands within a part')
         }
         if (value === undefined) pass(decided)
-        else if (decided > 0) value.push(take(decided))
+        else if (decided > 0) {
+          flush(pieces)
+          value.push(rest.subarray(0, decided))
+          rest = rest.subarray(decided)
+          run = rest
+        }
         const read = value?.reduce((sum, { length }) => sum + length, 0) ?? 0
         if (read > maxValueBytes) throw malformed(`the field ${field} is over ${maxValueBytes} bytes`)
         if (at === -1) return false
-        if (value !== undefined) pieces.push({ value: Buffer.concat(value) })
+        if (value !== undefined) {
+          flush(pieces)
+          pieces.push({ value: Buffer.concat(value) })
+        }
         value = undefined
         pass(2 + dashes.length)
         state = 'delimited'
         return true
       }
-      default:
+      default: {
+        tail = Buffer.concat([tail, rest])
+        if (tail.includes(dashes)) throw malformed('its boundary stands behind the last one')
+        tail = tail.subarray(Math.max(0, tail.length - dashes.length + 1))
         pass(rest.length)
         return false
+      }
     }
   }
 
   return {
     push(chunk) {
       rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
+      run = rest
       const pieces: FormPiece[] = []
       while (step(pieces));
+      flush(pieces)
       return pieces
     },
     isComplete: () => state === 'closed',
@@ -114,9 +140,9 @@ export function formScanner(boundary: string, field: string): FormScanner {
 }
 
 const disposition = /^content-disposition[ \t]*:/i
-/** `name` in quotes or as a token; `filename`, in either of its forms, behind it. Names with percent signs or backslashes may be read in two ways. */
+/** `name` in quotes or as a token; `filename`, in either of its forms, behind it. Names with percent signs or backslashes may be read in two ways, and so may a file's name with a quote that is escaped before a semicolon. */
 const plain =
-  /^content-disposition: ?form-data; ?name=(?:"([^"\\%]*)"|([\w.[\]-]+))((?:; ?filename\*?=(?:"(?:[^"\\]|\\.)*"|[^\s";]+))*)[ \t]*$/i
+  /^content-disposition: ?form-data; ?name=(?:"([^"\\%]*)"|([\w.[\]-]+))((?:; ?filename\*?=(?:"(?:[^"\\]|\\(?!"[ \t]*;).)*"|[^\s";]+))*)[ \t]*$/i
 
 function readHeader(header: string): { readonly name: string; readonly isFile: boolean } {
   const lines = header.split('\r\n')

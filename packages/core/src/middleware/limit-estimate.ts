@@ -14,6 +14,8 @@ const bytesPerToken = 3
 /** A picture or a sound in a request: what vendors take for a large one. */
 const tokensPerMedium = 1_500
 const mostDepth = 16
+/** No model writes more in one answer, and no price of as many passes what can be counted. */
+const mostTokens = 1_000_000_000
 
 /**
  * Reads a JSON body of OpenAI's or Anthropic's: `model`, the text in `messages`, `input`, `prompt`, `system`, `tools`, and `max_tokens` (`max_completion_tokens`, `max_output_tokens`) times `n`. Text is counted
@@ -51,7 +53,7 @@ export function estimateFromBody(
   return {
     model,
     inputTokens: counted + Math.ceil(bytes / bytesPerToken) + media * tokensPerMedium,
-    ...(bound === undefined ? undefined : { maxOutputTokens: bound * answers }),
+    ...(bound === undefined ? undefined : { maxOutputTokens: Math.min(mostTokens, bound * answers) }),
   }
 }
 

@@ -7,7 +7,7 @@ import type {
   ResponseFormat,
   ToolChoice,
 } from '../inference/task.js'
-import { argumentsOf, dataUrl, partsOf, systemParts, unsaid, unsaidPart } from './bridged-request.js'
+import { argumentsOf, dataUrl, partsOf, plainCallId, systemParts, unsaid, unsaidPart } from './bridged-request.js'
 import { geminiSignature } from './thought-signatures.js'
 
 type Json = Record<string, unknown>
@@ -122,7 +122,7 @@ function blocksOf(message: Message, index: number): Json[] {
     return [
       {
         type: 'tool_result',
-        tool_use_id: toolCallId,
+        tool_use_id: plainCallId(toolCallId),
         ...(blocks.length === 0 ? undefined : { content: blocks }),
         ...(isError === true ? { is_error: true } : undefined),
         ...kept(cache),
@@ -134,7 +134,7 @@ function blocksOf(message: Message, index: number): Json[] {
     ...blocks,
     ...toolCalls.map((call) => ({
       type: 'tool_use',
-      id: call.id,
+      id: plainCallId(call.id),
       name: call.name,
       input: argumentsOf(call, index),
       ...kept(call.cache),

@@ -1,6 +1,6 @@
 import type { CacheTime, ContentPart, GenerateInput, Message, Tool } from '../inference/task.js'
 import type { BedrockFamily } from './bedrock-family.js'
-import { argumentsOf, dataUrl, partsOf, systemParts, unsaid, unsaidPart } from './bridged-request.js'
+import { argumentsOf, dataUrl, partsOf, plainCallId, systemParts, unsaid, unsaidPart } from './bridged-request.js'
 import { geminiSignature } from './thought-signatures.js'
 
 type Json = Record<string, unknown>
@@ -121,7 +121,7 @@ function blocksOf({ content, toolCalls = [] }: Message, index: number, family: B
   return [
     ...partsOf(content).flatMap((part) => blockOf(part, index, family)),
     ...toolCalls.flatMap((call) => [
-      { toolUse: { toolUseId: call.id, name: call.name, input: argumentsOf(call, index) } },
+      { toolUse: { toolUseId: plainCallId(call.id), name: call.name, input: argumentsOf(call, index) } },
       ...cachePoint(call.cache, cachesMessages),
     ]),
   ]
@@ -160,12 +160,15 @@ function toolResult(message: Message, index: number, family: BedrockFamily): Jso
   const { content, toolCallId, isError, cache } = message
   if (toolCallId === undefined) throw unsaid(index, 'tool_call_id', 'is required of a message of the role tool')
   const given = partsOf(content).flatMap((part) => blockOf(part, index, { ...family, cachesMessages: false }))
+  const isFailure = isError === true && family.hasStatus
+  // An error that says nothing is refused.
+  if (isFailure && given.length === 0) given.push({ text: 'The tool failed.' })
   return [
     {
       toolResult: {
-        toolUseId: toolCallId,
+        toolUseId: plainCallId(toolCallId),
         content: given,
-        ...(isError === true && family.hasStatus ? { status: 'error' } : undefined),
+        ...(isFailure ? { status: 'error' } : undefined),
       },
     },
     ...cachePoint(cache, family.cachesMessages),

@@ -60,7 +60,13 @@ const schema = z.strictObject({
     .optional(),
   models: z.array(z.string().regex(modelId, 'must be the id or the ARN of a model')).optional(),
   baseModels: z.record(z.string(), z.string()).default({}),
-  env: z.record(z.string(), z.string().optional()).optional(),
+  // `process.env` is no plain object.
+  env: z
+    .custom<NonNullable<BedrockOptions['env']>>(
+      (value) => typeof value === 'object' && value !== null,
+      'must be variables by name, such as process.env',
+    )
+    .optional(),
   tokenizer: objectOption<Tokenizer>('a Tokenizer, for example gptTokenizer()', 'count').optional(),
   maxEventBytes: z.int().min(1024).default(16_777_216),
 })

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { TollgateError } from '../errors.js'
 import type { ContentPart, Message, ToolCall } from '../inference/task.js'
 import { parsedJson } from './parsed-json.js'
@@ -26,6 +27,11 @@ export function argumentsOf({ name, arguments: json }: ToolCall, index: number):
   const given = parsedJson(json === '' ? '{}' : json)
   if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given
   throw unsaid(index, 'tool_calls', `has arguments of ${name} that are no JSON object`)
+}
+
+/** The id of a call for APIs that take letters, digits, `_` and `-`, 64 of them: another model's (`functions.f:0`) gets one that is always the same. */
+export function plainCallId(id: string): string {
+  return /^[\w-]{1,64}$/.test(id) ? id : `call_${hash('sha256', id, 'base64url').slice(0, 32)}`
 }
 
 /** A `data:` URL with base64, taken apart. */

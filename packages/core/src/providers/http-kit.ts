@@ -5,6 +5,7 @@ import { deadlines as makeDeadlines } from '../inference/deadlines.js'
 import type { Call } from '../inference/model.js'
 import { exchange, type UpstreamResponse } from './http-exchange.js'
 import { type BodyPatch, bodyPatch, compilePatches } from './json-patch.js'
+import { requireOneModel } from './one-model.js'
 
 /** What every provider over HTTP lets one set. */
 export interface HttpOptions {
@@ -61,7 +62,11 @@ export interface Upstream {
    * @throws TollgateError `upstream_failed`, `upstream_timeout`, `upstream_invalid`, `upstream_credentials`, `overloaded`, the signal's reason
    */
   send(request: UpstreamRequest, call: Pick<Call, 'signal' | 'requestId'>): Promise<UpstreamResponse>
-  /** The body as it is to be sent. */
+  /**
+   * The body as it is to be sent.
+   *
+   * @throws TollgateError `invalid_request` for a field that names a model beside `model`
+   */
   patched(body: Record<string, unknown>): Record<string, unknown>
   /** Words of the upstream for people: one line, bounded, no secret of ours and nothing that looks like a key. */
   presentable(text: string): string
@@ -155,11 +160,14 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     return sendWith(request, call, headers)
   }
 
-  const patched = compilePatches(options.patchBody ?? [])
+  const change = compilePatches(options.patchBody ?? [])
 
   return {
     name,
-    patched,
+    patched(body) {
+      requireOneModel(body)
+      return change(body)
+    },
     send(request, call) {
       if (credentials === undefined) return sendWith(request, call, [])
       try {

@@ -1,7 +1,9 @@
+import type { ServerResponse } from 'node:http'
+import { connect } from 'node:net'
 import OpenAI, { toFile } from 'openai'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { form, formType, imageUsage, start, tokenUsage } from '../../test/media-gate.js'
-import { answerEvents, answerJson } from '../../test/media-upstream.js'
+import { answerEvents, answerJson, type MediaCall } from '../../test/media-upstream.js'
 import { timeout } from '../middleware/timeout.js'
 
 describe('an answer on its way', () => {
@@ -64,6 +66,28 @@ describe('an answer on its way', () => {
       usage: { inputAudioTokens: 14, outputTokens: 45, estimated: false },
     })
   })
+
+  it.each(['application/json', 'audio/mpeg'])(
+    'in %s, of an upstream that did not wait for the whole form, is the last on its connection',
+    async (type) => {
+      const answer = async (call: MediaCall, res: ServerResponse) => {
+        await call.reaches(1)
+        res.writeHead(200, { 'content-type': type })
+        res.end('{"text":"hi"}')
+      }
+      const { url } = await start({ upstream: { answer } })
+      const socket = connect(Number(new URL(url).port), '127.0.0.1')
+      onTestFinished(() => void socket.destroy())
+      socket.write('POST /v1/audio/transcriptions HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n')
+      socket.write(`Content-Type: ${formType['content-type']}\r\n\r\n`)
+      socket.write(form([['model', 'hear']]).subarray(0, -9))
+      socket.write('--xyz\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n')
+      socket.write(Buffer.alloc(100_000, 1))
+      let told = ''
+      for await (const bytes of socket) told += String(bytes)
+      expect(told).toMatch(/^HTTP\/1.1 200 OK[\s\S]*connection: close[\s\S]*\{"text":"hi"\}/)
+    },
+  )
 
   it('ends at the deadline', async () => {
     const { url, upstream, nextRow } = await start({

@@ -56,6 +56,28 @@ describe('a form on its way', () => {
     expect((await upstream.calls[0]?.body)?.equals(body)).toBe(true)
   })
 
+  it.each([
+    ['in RFC 2231', "multipart/form-data; boundary=xyz; boundary*=utf-8''other", 'multipart/form-data; boundary=xyz'],
+    ['in pieces', 'multipart/form-data; boundary*0=other; boundary=xyz', 'multipart/form-data; boundary=xyz'],
+    ['in quotes, with more', 'Multipart/Form-Data; x="a"; boundary="xyz"b', 'multipart/form-data; boundary=xyz'],
+    ['that needs its quotes', 'multipart/form-data; boundary="x y"', 'multipart/form-data; boundary="x y"'],
+  ])('tells the upstream the one boundary it was read by: %s', async (_how, type, told) => {
+    const { url, upstream } = await start()
+    const body = form([['model', 'draw']], told.includes('x y') ? 'x y' : 'xyz')
+    await fetch(`${url}/v1/images/edits`, { method: 'POST', headers: { 'content-type': type }, body })
+    expect(upstream.calls[0]?.headers['content-type']).toBe(told)
+  })
+
+  it.each([
+    ['ends in a blank', 'multipart/form-data; boundary="xyz "', 'xyz '],
+    ['is no ASCII', 'multipart/form-data; boundary=xü', 'xü'],
+  ])('is refused with a boundary that %s', async (_why, type, boundary) => {
+    const { url, upstream } = await start()
+    const body = Buffer.from(form([['model', 'draw']], boundary).toString('utf8'), 'latin1')
+    const told = await fetch(`${url}/v1/images/edits`, { method: 'POST', headers: { 'content-type': type }, body })
+    expect([told.status, upstream.calls]).toEqual([400, []])
+  })
+
   it('of 50 MB takes no memory, though the upstream is slow to read', async () => {
     const { url, upstream } = await start({
       upstream: { answer: answerJson({ text: 'hi', usage: tokenUsage }), reads: 'slowly' },

@@ -290,6 +290,20 @@ describe('policies', () => {
     },
   )
 
+  it.each([
+    ['pictures', 'images/generations', { model: 'dall-e-2', prompt: 'a', n: 3 }, '0.05'],
+    ['characters', 'audio/speech', { model: 'tts-1', voice: 'ash', input: 'a'.repeat(1_000) }, '0.014'],
+    ['what no upstream makes', 'images/generations', { model: 'dall-e-2', prompt: 'a', n: 2 ** 53 - 1 }, '100'],
+  ])('reserve %s that are priced by the piece, before they are made', async (_what, path, body, budget) => {
+    const { url, upstream } = await start({ budget })
+    const told = await fetch(`${url}/v1/${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+    expect([told.status, upstream.calls]).toEqual([402, []])
+  })
+
   it.each(['', 'x'.repeat(300)])('take no name for a model that is none', async (model) => {
     const { url } = await start()
     const told = await edit(url, model)

@@ -1,10 +1,11 @@
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
 import { TollgateError } from '../errors.js'
 import { allowedMethods } from '../http/allowed-methods.js'
 import { type BodyOptions, jsonBody } from '../http/body.js'
 import { formField, isFormType } from '../http/form-field.js'
 import { endpoint, type Handler } from '../http/handler.js'
+import { lingerForBody } from '../http/linger.js'
 import { sendBytes, writeDrained } from '../http/respond.js'
 import { type EventStream, openEventStream } from '../http/sse.js'
 import type { InferenceService } from '../inference/service.js'
@@ -54,7 +55,7 @@ export function mediaRoute(name: string, path: MediaPath, options: MediaRouteOpt
     context.route ??= `/v1${path}`
     context.dialect ??= 'openai'
     onlyPost(req)
-    const send = (answered: AnsweredStream<'media'>) => sendMedia(res, answered, { heartbeatMs, onDisconnect })
+    const send = (answered: AnsweredStream<'media'>) => sendMedia(req, res, answered, { heartbeatMs, onDisconnect })
     const ask = (model: string | undefined, body: MediaInput['body']) =>
       invokeStream(context, req, res, service, 'media', model, { path, body }, send, onDisconnect)
     if (!isFormType(req.headers['content-type'])) {
@@ -81,6 +82,7 @@ interface SendOptions {
 
 /** Sends an answer on as it comes; a short one when all of it is there and paid for. */
 async function sendMedia(
+  req: IncomingMessage,
   res: ServerResponse,
   { parts }: AnsweredStream<'media'>,
   { heartbeatMs, onDisconnect }: SendOptions,
@@ -92,6 +94,8 @@ async function sendMedia(
     // Nobody reads any more; the rest is for the bill.
     if (onDisconnect === 'drain' && !isOpen()) continue
     if (part.type === 'head') {
+      // An upstream may answer before it has read all of a form: nobody is to send another request behind the rest.
+      if (!req.complete && req.httpVersionMajor === 1) res.setHeader('connection', 'close')
       const { contentType, length, isWhole } = part
       if (isWhole) whole = { contentType, bytes: Buffer.alloc(0) }
       else if (/^\s*text\/event-stream/i.test(contentType)) events = openEventStream(res, { heartbeatMs })
@@ -108,6 +112,7 @@ async function sendMedia(
       throw new TollgateError('client_closed', 'The caller left before the answer was complete.')
   }
   if (!isOpen()) return
+  if (!req.complete) lingerForBody(req, res)
   if (whole !== undefined) sendBytes(res, 200, whole.bytes, whole.contentType)
   else if (events !== undefined) events.end()
   else res.end()

@@ -61,6 +61,23 @@ describe('changedFields', () => {
       { properties: { 'pii 1': { type: 'string' }, pii: 1 } },
       { properties: { 'GONE 1': { type: 'string' }, pii: 1 } },
     ],
+    [
+      'samples in a schema',
+      { enum: [1, 'pii'], examples: [{ id: 'pii', type: 'pii' }], default: { role: 'pii' }, const: { model: 'pii' } },
+      {
+        enum: [1, 'GONE'],
+        examples: [{ id: 'GONE', type: 'GONE' }],
+        default: { role: 'GONE' },
+        const: { model: 'GONE' },
+      },
+    ],
+    ["Anthropic's samples", { input_examples: [{ id: 'pii' }] }, { input_examples: [{ id: 'GONE' }] }],
+    [
+      'what a caller calls like one',
+      { properties: { default: { type: 'pii', description: 'pii', default: { id: 'pii' } } } },
+      { properties: { default: { type: 'pii', description: 'GONE', default: { id: 'GONE' } } } },
+    ],
+    ['documents of vLLM', { documents: [{ id: 'pii', text: 'pii' }] }, { documents: [{ id: 'GONE', text: 'GONE' }] }],
     ['metadata', { metadata: { user_id: 'pii', id: 'pii' } }, { metadata: { user_id: 'GONE', id: 'GONE' } }],
     ['what stands where nobody knows', { x: { y: [['pii']] } }, { x: { y: [['GONE']] } }],
     ['no text', { a: 1, b: null, c: true }, { a: 1, b: null, c: true }],

@@ -122,13 +122,19 @@ const symbols: ReadonlySet<string> = new Set([
 /** Fields that may hold bytes, in base64 or as a `data:` URL. */
 const byteFields: ReadonlySet<string> = new Set(['url', 'image_url', 'file_data'])
 /** Fields that hold whatever the caller likes: keys and numbers are read too. */
-const freeForms: ReadonlySet<string> = new Set(['metadata', 'variables'])
+const freeForms: ReadonlySet<string> = new Set([
+  ...['metadata', 'variables', 'documents', 'chat_template_kwargs'],
+  // Of a schema: what a model shall take as a sample.
+  ...['default', 'const', 'enum', 'example', 'examples', 'input_examples'],
+])
+/** Fields whose own fields have names that a caller has given: `default` is none of the schema's there. */
+const nameLists: ReadonlySet<string> = new Set(['properties', 'patternProperties', '$defs', 'definitions'])
 
 /** A field of an API, or what may pass for one; of a schema a caller may have named them after anything. */
 const plainKey = /^[A-Za-z_$][\w$]{0,39}$/
 
-/** A piece of a request in an API's words, with its texts changed. */
-export function changedFields(value: unknown, change: TextChange): unknown {
+/** A piece of a request in an API's words, with its texts changed. @param isNamed its fields have names of a caller's own */
+export function changedFields(value: unknown, change: TextChange, isNamed = false): unknown {
   if (typeof value === 'string') return change(value)
   if (Array.isArray(value)) return value.map((each) => changedFields(each, change))
   if (typeof value !== 'object' || value === null) return value
@@ -140,8 +146,8 @@ export function changedFields(value: unknown, change: TextChange): unknown {
     Object.entries(fields).map(([name, each]) => {
       const key = plainKey.test(name) ? name : change(name)
       if (typeof each !== 'string') {
-        const isFree = freeForms.has(key) || (isCall && key === 'input')
-        return [key, isFree ? changedValue(each, change) : changedFields(each, change)]
+        const isFree = !isNamed && (freeForms.has(key) || (isCall && key === 'input'))
+        return [key, isFree ? changedValue(each, change) : changedFields(each, change, !isNamed && nameLists.has(key))]
       }
       if (symbols.has(key)) return [key, each]
       // Of a picture, a thought or a sound; a document's text is `data` as well.

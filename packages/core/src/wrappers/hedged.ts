@@ -2,12 +2,13 @@ import { z } from 'zod'
 import { configInvalid } from '../errors.js'
 import type { Call, Model, ModelStream } from '../inference/model.js'
 import { streamOf } from '../inference/service-stream.js'
-import type { Part, Task } from '../inference/task.js'
+import type { Part, Task, Tasks } from '../inference/task.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { isAnything, noUsage, type Usage } from '../usage.js'
 import { admit, withAttempts } from './failure.js'
 import { type Racer, race } from './hedge-race.js'
 import { type LearnedDelay, learnedDelay } from './learned-delay.js'
+import { passesOnce } from './passes-once.js'
 
 export interface HedgeOptions<T extends Task> {
   /** Without a first output for so long, another attempt goes beside the one under way; and another after as long again. Milliseconds. */
@@ -59,6 +60,7 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
   const delays = { run: learnedDelay(afterMs), stream: learnedDelay(afterMs) }
 
   const raced = <Value>(
+    input: Tasks[T]['input'],
     given: Call,
     delay: LearnedDelay,
     begin: (model: Model<T>, racer: Racer) => Promise<Value>,
@@ -73,7 +75,7 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
       maxHedges,
       afterMs: delay.ms(),
       mayHedge() {
-        if (saved < 1 || call.attempts.left <= 0) return false
+        if (saved < 1 || call.attempts.left <= 0 || passesOnce(input)) return false
         saved -= 1
         return true
       },
@@ -95,6 +97,7 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
     dispatches: true,
     run: (input, call) =>
       raced(
+        input,
         call,
         delays.run,
         (racing, racer) => {
@@ -112,6 +115,7 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
       async function* parts(): AsyncGenerator<Part<T>> {
         let winner: Racer | undefined
         const { first, rest } = await raced(
+          input,
           call,
           delays.stream,
           async (racing, racer) => {

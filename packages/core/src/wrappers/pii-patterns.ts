@@ -1,4 +1,5 @@
 import { isIPv6 } from 'node:net'
+import { foldedText } from './folded-text.js'
 
 /** Where something is in a text. */
 export interface Found {
@@ -210,11 +211,16 @@ export function patternFinder(pattern: RegExp): Finder {
   return matching(pattern.source, (match) => match !== '', flags.includes('g') ? flags : `${flags}g`)
 }
 
-/** What all of them find, in its order; what overlaps is one, so that no piece of it is left. */
+/** What all of them find, in the text as it is written and as it reads, in its order; what overlaps is one, so that no piece of it is left. */
 export function findAll(text: string, finders: ReadonlyArray<readonly [kind: string, finder: Finder]>): Found[] {
-  const found = finders.flatMap(([kind, finder]) =>
-    Array.from(finder(text), ([start, end]): Found => ({ start, end, kind })),
-  )
+  const folded = foldedText(text)
+  const found = finders.flatMap(([kind, finder]) => {
+    const written = Array.from(finder(text), ([start, end]): Found => ({ start, end, kind }))
+    if (folded === undefined) return written
+    const { origin } = folded
+    const read = Array.from(finder(folded.text), ([start, end]) => ({ start: origin(start), end: origin(end), kind }))
+    return [...written, ...read]
+  })
   found.sort((one, other) => one.start - other.start || other.end - one.end)
   const merged: Found[] = []
   for (const each of found) {

@@ -11,6 +11,7 @@ import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { type Principal, principalKey } from '../principal.js'
 import type { Target } from '../target.js'
 import { addUsage, noUsage, type Usage } from '../usage.js'
+import { passesOnce } from './passes-once.js'
 
 /** What became of a shadow, beside what the caller was answered. */
 export interface ShadowResult<T extends Task = Task> {
@@ -91,8 +92,8 @@ export function shadowed<T extends Task>(model: Model<T>, options: ShadowOptions
   let idle = () => {}
   let closing: Promise<void> | undefined
 
-  const isChosen = ({ principal }: Call): boolean => {
-    if (isClosed) return false
+  const isChosen = (input: Tasks[T]['input'], { principal }: Call): boolean => {
+    if (isClosed || passesOnce(input)) return false
     if (sticky === undefined || principal === undefined) return random() < share
     const digest = hash('sha256', `${provider}/${id}\n${principalKey(principal)}`, 'buffer')
     return digest.readUIntBE(0, 6) / 2 ** 48 < share
@@ -149,7 +150,7 @@ export function shadowed<T extends Task>(model: Model<T>, options: ShadowOptions
   return {
     ...model,
     async run(input, call) {
-      if (!isChosen(call)) return model.run(input, call)
+      if (!isChosen(input, call)) return model.run(input, call)
       const begunAt = performance.now()
       const result = await model.run(input, call)
       const { usage, output } = result
@@ -158,7 +159,7 @@ export function shadowed<T extends Task>(model: Model<T>, options: ShadowOptions
     },
     stream(input, call) {
       const stream = streamOf(model, input, call)
-      if (!isChosen(call)) return stream
+      if (!isChosen(input, call)) return stream
       async function* parts(): AsyncGenerator<Part<T>> {
         const begunAt = performance.now()
         for await (const part of stream) {
