@@ -1,8 +1,8 @@
 import { type Child, startChild } from './child.ts'
-import type { LoadQuestions, LoadReport } from './load.ts'
+import type { LoadQuestions, LoadReport, Target } from './load.ts'
 import type { SubjectQuestions } from './subjects/serve.ts'
 import type { Subject } from './subjects.ts'
-import { callerCount, type Scenario } from './traffic.ts'
+import { type Scenario, upstreamKey } from './traffic.ts'
 import type { UpstreamQuestions } from './upstream.ts'
 
 /** One run of one subject. */
@@ -14,11 +14,19 @@ export interface Measurement extends LoadReport {
   readonly busy: number
 }
 
+/** Requests at a fixed rate, whatever comes back. */
+export interface Pace {
+  readonly requests: number
+  readonly requestsPerSecond: number
+}
+
 /** The mock upstream and the load generator, alive for all runs. */
 export interface Rig {
   readonly upstreamOrigin: string
   readonly load: Child<LoadQuestions>
   readonly upstream: Child<UpstreamQuestions>
+  /** How long callers wait who ask the upstream itself, milliseconds. */
+  paceUpstream(scenario: Scenario, pace: Pace): Promise<readonly number[]>
   stop(): Promise<void>
 }
 
@@ -27,16 +35,25 @@ export interface RunningSubject {
   readonly origin: string
   readonly process: Child<SubjectQuestions>
   run(scenario: Scenario, requests: number): Promise<Measurement>
+  /** How long its callers wait, milliseconds: for the first byte of a stream, for the last one of JSON. */
+  pace(scenario: Scenario, pace: Pace): Promise<readonly number[]>
   stop(): Promise<void>
 }
 
 export async function startRig(): Promise<Rig> {
   const upstream = startChild<UpstreamQuestions>('upstream.ts', 1)
   const load = startChild<LoadQuestions>('load.ts', 1)
+  const upstreamOrigin = await upstream.ask('listen', undefined)
+  const direct: Target = {
+    origin: upstreamOrigin,
+    credentials: 'none',
+    headers: { authorization: `Bearer ${upstreamKey}` },
+  }
   return {
-    upstreamOrigin: await upstream.ask('listen', undefined),
+    upstreamOrigin,
     load,
     upstream,
+    paceUpstream: (scenario, pace) => load.ask('pace', { target: direct, scenario, ...pace }),
     async stop() {
       await Promise.all([load.stop(), upstream.stop()])
     },
@@ -50,13 +67,17 @@ export async function startSubject(
 ): Promise<RunningSubject> {
   const process = startChild<SubjectQuestions>(subject.file, 0, { ...subject.variables, ...variables })
   const origin = await process.ask('listen', rig.upstreamOrigin)
+  const target: Target = {
+    origin,
+    credentials: subject.credentials,
+    headers: subject.headers?.(rig.upstreamOrigin) ?? {},
+  }
   return {
     origin,
     process,
     async run(scenario, requests) {
       const before = await process.ask('read', undefined)
-      const order = { origin, scenario, credentials: subject.credentials, requests, connections: callerCount }
-      const report = await Promise.race([rig.load.ask('run', order), process.died])
+      const report = await Promise.race([rig.load.ask('run', { target, scenario, requests }), process.died])
       const after = await process.ask('read', undefined)
       const cpuMicros = after.cpuMicros - before.cpuMicros
       return {
@@ -66,6 +87,7 @@ export async function startSubject(
         busy: cpuMicros / (report.elapsedMs * 1000),
       }
     },
+    pace: (scenario, pace) => Promise.race([rig.load.ask('pace', { target, scenario, ...pace }), process.died]),
     stop: () => process.stop(),
   }
 }

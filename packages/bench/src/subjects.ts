@@ -1,4 +1,5 @@
-import type { Credentials, Scenario } from './traffic.ts'
+import { portkeyVersion } from './portkey-install.ts'
+import { type Credentials, type Scenario, upstreamKey } from './traffic.ts'
 
 /** A server that is measured. */
 export interface Subject {
@@ -6,6 +7,8 @@ export interface Subject {
   /** Its process, in `subjects/`. */
   readonly file: string
   readonly credentials: Credentials
+  /** What its callers have to send besides. */
+  readonly headers?: (upstreamOrigin: string) => Readonly<Record<string, string>>
   readonly variables?: Readonly<Record<string, string>>
   /** Default: all. */
   readonly scenarios?: readonly Scenario[]
@@ -49,3 +52,18 @@ export const compared: readonly Subject[] = [
   { name: 'Tollgate on Express, cache hit', file: tollgateExpress, credentials: 'jwt', ...hits },
   { name: 'Tollgate on node:http, cache hit', file: tollgateNode, credentials: 'jwt', ...hits },
 ]
+
+/**
+ * Portkey's gateway as its package runs it, and not among {@link compared}: it has to be fetched first. It lets everybody in, limits
+ * nothing and counts nothing; callers bring the provider's own key and say where the provider is.
+ */
+export const portkey: Subject = {
+  name: `Portkey ${portkeyVersion}`,
+  file: 'subjects/portkey.ts',
+  credentials: 'none',
+  headers: (upstreamOrigin) => ({
+    authorization: `Bearer ${upstreamKey}`,
+    'x-portkey-provider': 'openai',
+    'x-portkey-custom-host': `${upstreamOrigin}/v1`,
+  }),
+}

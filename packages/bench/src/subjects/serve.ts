@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs'
-import { createServer, type RequestListener } from 'node:http'
+import { createServer, type RequestListener, type Server } from 'node:http'
 import { Session } from 'node:inspector/promises'
 import type { AddressInfo } from 'node:net'
 import { answer } from '../child.ts'
@@ -17,22 +17,37 @@ export interface Reading {
 /** Makes a listener that forwards to the upstream at this origin. */
 export type MakeListener = (upstreamOrigin: string) => RequestListener
 
+/** Starts a server that forwards to the upstream at this origin; tells its own. */
+export type Listen = (upstreamOrigin: string) => Promise<string>
+
+/** Connections outlive the pauses between runs. */
+export const keepAliveTimeoutMs = 600_000
+
 /** Makes a process of a listener: it is started, read and profiled by the parent. */
 export function serve(make: MakeListener): void {
-  answer(questionsOf(make))
+  serveBy(
+    (upstreamOrigin) =>
+      new Promise((resolve) => {
+        const server = createServer(make(upstreamOrigin))
+        server.keepAliveTimeout = keepAliveTimeoutMs
+        server.listen(0, '127.0.0.1', () => resolve(originOf(server)))
+      }),
+  )
 }
 
-function questionsOf(make: MakeListener) {
+/** The same of whatever starts a server. */
+export function serveBy(listen: Listen): void {
+  answer(questionsOf(listen))
+}
+
+export function originOf(server: Server): string {
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+function questionsOf(listen: Listen) {
   let session: Session | undefined
   return {
-    /** Starts the server; tells its origin. */
-    listen: (upstreamOrigin: string) =>
-      new Promise<string>((resolve) => {
-        const server = createServer(make(upstreamOrigin))
-        // Runs pause between each other: no connection may end in between.
-        server.keepAliveTimeout = 600_000
-        server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`))
-      }),
+    listen,
     read: (): Reading => {
       const { user, system } = process.cpuUsage()
       return { cpuMicros: user + system, rssBytes: process.memoryUsage.rss() }
