@@ -30,11 +30,25 @@ export interface HedgeOptions<T extends Task> {
 
 /** What of it can be written as data. */
 export const hedgeSettings = z.strictObject({
-  afterMs: z.number().min(0).max(3_600_000),
-  after: z.literal('p95').optional(),
-  maxHedges: z.int().min(1).max(5).default(1),
-  budgetRatio: z.number().min(0).max(5).default(0.1),
-  budgetBurst: z.number().min(0).max(10_000).default(10),
+  afterMs: z
+    .number()
+    .min(0)
+    .max(3_600_000)
+    .describe(
+      'Milliseconds without a first output, after which another attempt goes beside the one under way; and another after as long again.',
+    ),
+  after: z
+    .literal('p95')
+    .optional()
+    .describe('`p95`: later than `afterMs`, where one call in twenty takes longer than that (of the last 100).'),
+  maxHedges: z.int().min(1).max(5).default(1).describe('Attempts beside the first.'),
+  budgetRatio: z
+    .number()
+    .min(0)
+    .max(5)
+    .default(0.1)
+    .describe('Hedges for each call, on average: an upstream that is slow for all does not get twice the load.'),
+  budgetBurst: z.number().min(0).max(10_000).default(10).describe('Hedges that may be saved up.'),
 })
 const schema = hedgeSettings.extend({
   target: objectOption<Model>('a model of a provider', 'run').optional(),
