@@ -13,6 +13,7 @@ import { type CacheOptions, cache } from '@tollgate/core/middleware/cache'
 import { cost } from '@tollgate/core/middleware/cost'
 import { type Drain, drain } from '@tollgate/core/middleware/drain'
 import { errorHandler } from '@tollgate/core/middleware/error-handler'
+import { hedgeReports } from '@tollgate/core/middleware/hedge-reports'
 import { ledger } from '@tollgate/core/middleware/ledger'
 import { limitMetrics } from '@tollgate/core/middleware/limit-metrics'
 import { limitWebhooks } from '@tollgate/core/middleware/limit-webhooks'
@@ -118,7 +119,10 @@ export function makeGate(options: GateOptions): Gate {
   const log = requestLog(settings, destination)
   const measure = metrics({ routes })
   const onShadow = shadowReports({ registry: measure.registry, ...(log === undefined ? {} : { log: log.log }) })
-  const { service, loaded } = makeModels(settings, prices, options.report ?? (() => {}), onShadow)
+  const { service, loaded } = makeModels(settings, prices, options.report ?? (() => {}), {
+    onHedge: hedgeReports(measure.registry),
+    onShadow,
+  })
   const ready = readiness({
     waitFor: {
       models: () => service.ready(),

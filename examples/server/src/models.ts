@@ -6,6 +6,7 @@ import { reloadableService } from '@tollgate/core/gateway/reloadable-service'
 import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
 import type { ModelInfo } from '@tollgate/core/inference/model'
 import { type InferenceService, inferenceService } from '@tollgate/core/inference/service'
+import type { HedgeReport } from '@tollgate/core/middleware/hedge-reports'
 import type { ShadowReport } from '@tollgate/core/middleware/shadow-reports'
 import type { PriceTable } from '@tollgate/core/price-table'
 import { anthropicProvider } from '@tollgate/core/providers/anthropic'
@@ -48,15 +49,21 @@ export interface ServerModels {
   loaded(): Promise<readonly ModelInfo[]>
 }
 
+/** Told what routes do beside answering. */
+export interface ModelWatch {
+  readonly onHedge: (result: HedgeReport) => void
+  readonly onShadow: (result: ShadowReport) => void
+}
+
 /** The embedded models, the development model, and the upstreams if there are any: those of the settings, or of the file that `GATEWAY_CONFIG` names. */
 export function makeModels(
   settings: Settings,
   prices: PriceTable,
   report: (text: string) => void,
-  onShadow: (result: ShadowReport) => void,
+  watch: ModelWatch,
 ): ServerModels {
   const { GATEWAY_CONFIG: file } = settings
-  return file === undefined ? modelsOfSettings(settings) : modelsOfFile(file, settings, prices, report, onShadow)
+  return file === undefined ? modelsOfSettings(settings) : modelsOfFile(file, settings, prices, report, watch)
 }
 
 /** What the file says, now and whenever it changes; one that is wrong changes nothing. */
@@ -65,7 +72,7 @@ function modelsOfFile(
   settings: Settings,
   prices: PriceTable,
   report: (text: string) => void,
-  onShadow: (result: ShadowReport) => void,
+  watch: ModelWatch,
 ): ServerModels {
   const tokenizer = gptTokenizer()
   const onnx = onnxProvider({ models: embeddedModels() })
@@ -78,7 +85,7 @@ function modelsOfFile(
       ...(embed === undefined ? {} : { embed }),
     }
     const timeoutMs = settings.REQUEST_TIMEOUT_SECONDS * 1000
-    return gatewayService({ timeoutMs, ...config, defaultModels }, { tokenizer, prices, onShadow, providers: [onnx] })
+    return gatewayService({ timeoutMs, ...config, defaultModels }, { tokenizer, prices, ...watch, providers: [onnx] })
   }
   const service = reloadableService(make(), settings.REQUEST_TIMEOUT_SECONDS * 1000)
   const reload = () => {

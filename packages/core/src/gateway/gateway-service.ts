@@ -19,7 +19,7 @@ import type { Target } from '../target.js'
 import type { Tokenizer } from '../tokenizer.js'
 import type { Guard } from '../wrappers/guard.js'
 import { guarded } from '../wrappers/guarded.js'
-import { type HedgeOptions, hedged } from '../wrappers/hedged.js'
+import { type HedgeOptions, type HedgeResult, hedged } from '../wrappers/hedged.js'
 import { redactPii } from '../wrappers/redact-pii.js'
 import { type RouteTarget, routed } from '../wrappers/routed.js'
 import { type ShadowedModel, type ShadowOptions, type ShadowResult, shadowed } from '../wrappers/shadowed.js'
@@ -36,6 +36,8 @@ export interface GatewayServiceOptions {
   readonly providers?: readonly ProviderEntry[]
   /** For routes by `cheapest`. */
   readonly prices?: PriceTable
+  /** Told what became of each hedge. */
+  readonly onHedge?: (result: HedgeResult) => void
   /** Told what became of each shadow. */
   readonly onShadow?: (result: ShadowResult) => void | Promise<void>
 }
@@ -53,7 +55,7 @@ type TargetConfig = Exclude<RouteConfig['targets'][number], string>
  */
 export function gatewayService(config: GatewayConfig, options: GatewayServiceOptions = {}): InferenceService {
   const { providers, models, defaultModels, timeoutMs, guards } = defineGateway(config)
-  const { env = process.env, tokenizer = byteTokenizer, prices, onShadow } = options
+  const { env = process.env, tokenizer = byteTokenizer, prices, onHedge, onShadow } = options
   const made = new Map(
     Object.entries(providers).map(([name, given]) => [name, providerOf(name, given, { env, tokenizer, guards })]),
   )
@@ -112,7 +114,8 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
     })
     if (hedge !== undefined) {
       const target = hedge.target === undefined ? {} : { target: modelOf(task, hedge.target, through) }
-      route = hedged(route, { ...hedge, ...target, maxAttempts } as HedgeOptions<Task>)
+      const told = onHedge === undefined ? {} : { onHedge }
+      route = hedged(route, { ...hedge, ...target, ...told, maxAttempts } as HedgeOptions<Task>)
     }
     if (shadow !== undefined) {
       const to = modelOf(task, shadow.to, through)
