@@ -27,6 +27,7 @@ const onThePageOf: Readonly<Record<string, string>> = {
   'middleware/limit-webhooks': 'middleware/limits',
   'middleware/hedge-reports': 'wrappers/hedged',
   'middleware/shadow-reports': 'wrappers/shadowed',
+  'middleware/upstream-limit-metrics': 'middleware/metrics',
   'stores/ledger-writer': 'stores/ledger',
   'stores/ledger-sums': 'stores/ledger',
 }

@@ -23,6 +23,7 @@ import { metrics } from '@tollgate/core/middleware/metrics'
 import { methodNotAllowed, notFound } from '@tollgate/core/middleware/not-found'
 import { shadowReports } from '@tollgate/core/middleware/shadow-reports'
 import { timeout } from '@tollgate/core/middleware/timeout'
+import { upstreamLimitMetrics } from '@tollgate/core/middleware/upstream-limit-metrics'
 import { type PriceOverrides, priceTable } from '@tollgate/core/price-table'
 import { speech, transcriptions, translations } from '@tollgate/core/routes/audio'
 import { auditRoute } from '@tollgate/core/routes/audit'
@@ -122,6 +123,7 @@ export function makeGate(options: GateOptions): Gate {
   const { service, loaded } = makeModels(settings, prices, options.report ?? (() => {}), {
     onHedge: hedgeReports(measure.registry),
     onShadow,
+    onUpstreamLimits: upstreamLimitMetrics({ registry: measure.registry }),
   })
   const ready = readiness({
     waitFor: {
