@@ -25,7 +25,9 @@ const onThePageOf: Readonly<Record<string, string>> = {
   'middleware/single-limits': 'middleware/limits',
   'middleware/limit-metrics': 'middleware/limits',
   'middleware/limit-webhooks': 'middleware/limits',
+  'middleware/hedge-reports': 'wrappers/hedged',
   'middleware/shadow-reports': 'wrappers/shadowed',
+  'middleware/upstream-limit-metrics': 'middleware/metrics',
   'stores/ledger-writer': 'stores/ledger',
   'stores/ledger-sums': 'stores/ledger',
 }

@@ -13,6 +13,7 @@ import { type CacheOptions, cache } from '@tollgate/core/middleware/cache'
 import { cost } from '@tollgate/core/middleware/cost'
 import { type Drain, drain } from '@tollgate/core/middleware/drain'
 import { errorHandler } from '@tollgate/core/middleware/error-handler'
+import { hedgeReports } from '@tollgate/core/middleware/hedge-reports'
 import { ledger } from '@tollgate/core/middleware/ledger'
 import { limitMetrics } from '@tollgate/core/middleware/limit-metrics'
 import { limitWebhooks } from '@tollgate/core/middleware/limit-webhooks'
@@ -22,6 +23,7 @@ import { metrics } from '@tollgate/core/middleware/metrics'
 import { methodNotAllowed, notFound } from '@tollgate/core/middleware/not-found'
 import { shadowReports } from '@tollgate/core/middleware/shadow-reports'
 import { timeout } from '@tollgate/core/middleware/timeout'
+import { upstreamLimitMetrics } from '@tollgate/core/middleware/upstream-limit-metrics'
 import { type PriceOverrides, priceTable } from '@tollgate/core/price-table'
 import { speech, transcriptions, translations } from '@tollgate/core/routes/audio'
 import { auditRoute } from '@tollgate/core/routes/audit'
@@ -118,7 +120,11 @@ export function makeGate(options: GateOptions): Gate {
   const log = requestLog(settings, destination)
   const measure = metrics({ routes })
   const onShadow = shadowReports({ registry: measure.registry, ...(log === undefined ? {} : { log: log.log }) })
-  const { service, loaded } = makeModels(settings, prices, options.report ?? (() => {}), onShadow)
+  const { service, loaded } = makeModels(settings, prices, options.report ?? (() => {}), {
+    onHedge: hedgeReports(measure.registry),
+    onShadow,
+    onUpstreamLimits: upstreamLimitMetrics({ registry: measure.registry }),
+  })
   const ready = readiness({
     waitFor: {
       models: () => service.ready(),

@@ -6,7 +6,9 @@ import { reloadableService } from '@tollgate/core/gateway/reloadable-service'
 import { gptTokenizer } from '@tollgate/core/gpt-tokenizer'
 import type { ModelInfo } from '@tollgate/core/inference/model'
 import { type InferenceService, inferenceService } from '@tollgate/core/inference/service'
+import type { HedgeReport } from '@tollgate/core/middleware/hedge-reports'
 import type { ShadowReport } from '@tollgate/core/middleware/shadow-reports'
+import type { UpstreamLimitReport } from '@tollgate/core/middleware/upstream-limit-metrics'
 import type { PriceTable } from '@tollgate/core/price-table'
 import { anthropicProvider } from '@tollgate/core/providers/anthropic'
 import { echoProvider } from '@tollgate/core/providers/echo'
@@ -48,15 +50,22 @@ export interface ServerModels {
   loaded(): Promise<readonly ModelInfo[]>
 }
 
+/** Told what routes do beside answering, and what upstreams say beside it. */
+export interface ModelWatch {
+  readonly onHedge: (result: HedgeReport) => void
+  readonly onShadow: (result: ShadowReport) => void
+  readonly onUpstreamLimits: (report: UpstreamLimitReport) => void
+}
+
 /** The embedded models, the development model, and the upstreams if there are any: those of the settings, or of the file that `GATEWAY_CONFIG` names. */
 export function makeModels(
   settings: Settings,
   prices: PriceTable,
   report: (text: string) => void,
-  onShadow: (result: ShadowReport) => void,
+  watch: ModelWatch,
 ): ServerModels {
   const { GATEWAY_CONFIG: file } = settings
-  return file === undefined ? modelsOfSettings(settings) : modelsOfFile(file, settings, prices, report, onShadow)
+  return file === undefined ? modelsOfSettings(settings, watch) : modelsOfFile(file, settings, prices, report, watch)
 }
 
 /** What the file says, now and whenever it changes; one that is wrong changes nothing. */
@@ -65,7 +74,7 @@ function modelsOfFile(
   settings: Settings,
   prices: PriceTable,
   report: (text: string) => void,
-  onShadow: (result: ShadowReport) => void,
+  watch: ModelWatch,
 ): ServerModels {
   const tokenizer = gptTokenizer()
   const onnx = onnxProvider({ models: embeddedModels() })
@@ -78,7 +87,7 @@ function modelsOfFile(
       ...(embed === undefined ? {} : { embed }),
     }
     const timeoutMs = settings.REQUEST_TIMEOUT_SECONDS * 1000
-    return gatewayService({ timeoutMs, ...config, defaultModels }, { tokenizer, prices, onShadow, providers: [onnx] })
+    return gatewayService({ timeoutMs, ...config, defaultModels }, { tokenizer, prices, ...watch, providers: [onnx] })
   }
   const service = reloadableService(make(), settings.REQUEST_TIMEOUT_SECONDS * 1000)
   const reload = () => {
@@ -140,7 +149,7 @@ function wordsOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-function modelsOfSettings(settings: Settings): ServerModels {
+function modelsOfSettings(settings: Settings, { onUpstreamLimits: onLimits }: ModelWatch): ServerModels {
   const tokenizer = gptTokenizer()
   const defaults = defaultModels(settings)
   const embedded = [
@@ -155,6 +164,7 @@ function modelsOfSettings(settings: Settings): ServerModels {
           baseUrl: settings.OPENAI_BASE_URL ?? 'https://api.openai.com/v1',
           hasResponses: isOpenAi(settings.OPENAI_BASE_URL),
           ...(settings.OPENAI_API_KEY === undefined ? {} : { apiKey: settings.OPENAI_API_KEY }),
+          onLimits,
           tokenizer,
         }),
       ]
@@ -164,6 +174,7 @@ function modelsOfSettings(settings: Settings): ServerModels {
     ? [
         {
           provider: anthropicProvider({
+            onLimits,
             tokenizer,
             ...(anthropicKey === undefined ? {} : { apiKey: anthropicKey }),
             ...(anthropicUrl === undefined ? {} : { baseUrl: anthropicUrl }),

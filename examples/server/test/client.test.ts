@@ -1,6 +1,13 @@
 import { createClient, isTollgateClientError, responseOf } from '@tollgate/client'
 import { hashPassword } from '@tollgate/core/stores/password-hash'
 import { describe, expect, it } from 'vitest'
+import {
+  answerBytes,
+  answerEvents,
+  answerJson,
+  formOf,
+  mediaUpstream,
+} from '../../../packages/core/test/media-upstream.js'
 import { wordsOf } from '../../../packages/core/test/openai-upstream.js'
 import { apiKey, startGate, startGateway } from './running-gate.js'
 
@@ -48,6 +55,41 @@ describe('@tollgate/client, against the server', () => {
       versions: [{ version: '1.0.0', latest: true }],
     })
     expect(await client.health()).toMatchObject({ status: 'ok', gpu_available: expect.any(Boolean) })
+  })
+
+  it('makes pictures, speaks and hears, from a stream too', async () => {
+    const usage = { type: 'tokens', input_tokens: 14, output_tokens: 45, input_token_details: { audio_tokens: 14 } }
+    const events = [
+      { type: 'transcript.text.delta', delta: 'hi' },
+      { type: 'transcript.text.done', text: 'hi', usage },
+    ]
+    const upstream = await mediaUpstream({
+      answer(call, res) {
+        if (call.path.endsWith('/speech')) return answerBytes('sound', 'audio/mpeg')(call, res)
+        if (upstream.calls.length === 4) return answerEvents(events)(call, res)
+        return answerJson({ created: 1, data: [{ b64_json: 'A' }], text: 'hi', usage })(call, res)
+      },
+    })
+    const { url, line } = await startGate({
+      OPENAI_API_KEY: 'sk-upstream-0123456789',
+      OPENAI_BASE_URL: upstream.baseUrl,
+      MODEL_NAME: 'gpt-4o-mini',
+      PRICES: JSON.stringify({ 'gpt-image-1': { usdPerMillionTokens: { input: '5', output: '40' } } }),
+    })
+    const client = createClient({ baseUrl: url, apiKey })
+    const edited = await client.images.edit({ model: 'gpt-image-1', prompt: 'a hat', image: new Blob(['png']) })
+    expect(edited.data).toEqual([{ b64_json: 'A' }])
+    expect(responseOf(edited)?.costUsd).toBe((14 * 5 + 45 * 40) / 1e6)
+    const spoken = await client.audio.speech({ model: 'gpt-4o-mini-tts', input: 'hi', voice: 'alloy' })
+    expect(new TextDecoder().decode(await spoken.bytes())).toBe('sound')
+    const content = new Blob(['a'.repeat(200_000)]).stream()
+    const heard = await client.audio.transcribe({ model: 'gpt-4o-transcribe', file: { content, name: 'a.wav' } })
+    expect(heard).toMatchObject({ text: 'hi', usage })
+    const form = await formOf(upstream.calls[2] as never)
+    expect([form.get('model'), (form.get('file') as File).size]).toEqual(['gpt-4o-transcribe', 200_000])
+    expect(await line(responseOf(heard)?.requestId ?? '')).toMatchObject({ completion_tokens: 45, status: 200 })
+    const stream = client.audio.transcribe.stream({ model: 'gpt-4o-transcribe', file: new File(['RIFF'], 'a.wav') })
+    expect(await stream.final()).toEqual({ text: 'hi', usage })
   })
 
   it('predicts many rows in their order, and a wrong row is its own failure', async () => {

@@ -7,7 +7,9 @@ import {
   TimeoutError,
   UsageError,
 } from './errors.js'
+import { isStream } from './form-body.js'
 import { type CallOptions, callOptionNames, checkApiKey, checkOptions, type Method } from './options.js'
+import { randomHex } from './random-hex.js'
 import { describeResponse, type ResponseInfo } from './response-info.js'
 import { backoffMs, spreadMs, wasNotProcessed, wasRefusedUndone } from './retry-policy.js'
 import { abortedBy, openScope, type Scope } from './scope.js'
@@ -18,8 +20,9 @@ import { exchange } from './transport.js'
 export interface CallSpec {
   readonly method: Method
   readonly path: string
-  readonly accept: 'application/json' | 'text/event-stream'
-  readonly body?: string
+  readonly accept: 'application/json' | 'text/event-stream' | '*/*'
+  /** A stream is sent once, whatever comes of it. */
+  readonly body?: string | Blob | ReadableStream<Uint8Array>
   readonly contentType?: string
   /** Of a POST: does it carry an idempotency key? One that is harmless to repeat needs none. */
   readonly keyed?: boolean
@@ -81,6 +84,7 @@ export async function send<T>(
   const call = resolveCall(settings, options)
   const deadline = settings.now() + call.timeoutMs
   const key = idempotencyKey(spec, call)
+  const isSpent = isStream(spec.body)
   const mayRepeat = spec.once !== true && (spec.method === 'GET' || spec.keyed === false || key !== undefined)
   const isUndone = spec.once === true ? wasRefusedUndone : wasNotProcessed
   const scope = openScope(call.signal, abortedBy)
@@ -102,7 +106,7 @@ export async function send<T>(
       } catch (error) {
         if (!isTollgateClientError(error)) throw error
         // Once per call, and no attempt of its own: the request was not the reason.
-        if (tokens !== undefined && token !== undefined && refusedToken === undefined && isRefusal(error)) {
+        if (tokens !== undefined && token !== undefined && refusedToken === undefined && !isSpent && isRefusal(error)) {
           refusedToken = token
           attempt -= 1
           continue
@@ -110,7 +114,8 @@ export async function send<T>(
         const failure = describeFailure(error, attempt, settings.now() - startedAt)
         // An error of the login knows its own attempts.
         const isLogin = error.attempts.length > 0
-        const waitMs = isLogin || !(mayRepeat || isUndone(error)) ? undefined : waitBefore(error, attempt)
+        const isFinal = isLogin || isSpent || !(mayRepeat || isUndone(error))
+        const waitMs = isFinal ? undefined : waitBefore(error, attempt)
         if (waitMs === undefined) {
           if (!isLogin) attachAttempts(error, error.kind === 'usage' ? failures : [...failures, failure])
           throw error
@@ -208,12 +213,7 @@ function requestHeaders(
 function idempotencyKey(spec: CallSpec, call: CallSettings): string | undefined {
   if (spec.method !== 'POST' || spec.keyed === false || call.idempotencyKey === false) return undefined
   if (spec.once === true) return call.idempotencyKey
-  // Not `crypto.randomUUID`, which pages without TLS do not have.
-  return call.idempotencyKey ?? hex(crypto.getRandomValues(new Uint8Array(16)))
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+  return call.idempotencyKey ?? randomHex()
 }
 
 function isRefusal(error: ClientError): boolean {

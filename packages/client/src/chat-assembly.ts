@@ -13,7 +13,6 @@ interface OpenChoice {
 
 export interface ChatAssembly {
   add(chunk: ChatChunk): void
-  readonly chunkCount: number
   /** The text of the first choice so far. */
   readonly text: string
   /** What the chunks add up to. Throws {@link StreamError} if a choice was never finished. */
@@ -25,18 +24,13 @@ export function createChatAssembly(): ChatAssembly {
   const choices = new Map<number, OpenChoice>()
   let first: ChatChunk | undefined
   let usage: ChatResponse['usage']
-  let chunkCount = 0
 
   return {
-    get chunkCount() {
-      return chunkCount
-    },
     get text() {
       return choices.get(0)?.content ?? ''
     },
     add(chunk) {
       first ??= chunk
-      chunkCount += 1
       if (chunk.usage) usage = chunk.usage
       for (const { index, delta, finish_reason } of chunk.choices) {
         let choice = choices.get(index)

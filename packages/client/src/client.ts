@@ -3,9 +3,11 @@ import type { InferenceRequest, InferenceResponse } from '@tollgate/core/wire/in
 import type { ModelDetails, ModelList, ModelListEntry } from '@tollgate/core/wire/models'
 import type { ChatRequest, ChatResponse } from '@tollgate/core/wire/openai-chat'
 import type { PredictRequest, PredictResponse } from '@tollgate/core/wire/predict'
+import { type Audio, createAudio } from './audio.js'
 import { jsonBody, type Sender } from './call.js'
 import { type ChatStream, createChatStream } from './chat-stream.js'
 import { type EmbedRequest, type EmbedResponse, embed } from './embed.js'
+import { createImages, type Images } from './images.js'
 import { callJson } from './json-call.js'
 import { createKeys, type Keys } from './keys.js'
 import type { CallOptions, ClientOptions } from './options.js'
@@ -25,6 +27,10 @@ export interface Client {
   readonly chat: Chat
   /** `POST /v1/embeddings`. */
   embed(request: EmbedRequest, options?: CallOptions): Promise<EmbedResponse>
+  /** Pictures. */
+  readonly images: Images
+  /** Sound. */
+  readonly audio: Audio
   /** `POST /v1/predict`: one row. */
   predict(request: PredictRequest, options?: CallOptions): Promise<PredictResponse>
   /** `POST /v1/predict/batch`: any number of rows, in chunks; resolves with one item per row, in their order. */
@@ -85,6 +91,8 @@ export function createClient(options: ClientOptions): Client {
       stream: (request: ChatRequest, call: CallOptions = {}) => createChatStream(sender, request, call),
     }),
     embed: async (request, call = {}) => embed(sender, request, call),
+    images: createImages(sender),
+    audio: createAudio(sender),
     predict: async (request, call = {}) =>
       post<PredictResponse>('/v1/predict', jsonBody(request), call, ({ prediction }) => prediction !== undefined),
     predictBatch: async (rows, batch = {}) => predictBatch(sender, rows, batch),

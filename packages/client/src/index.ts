@@ -14,6 +14,7 @@ export type {
 } from '@tollgate/core/wire/identity'
 export type { InferenceRequest, InferenceResponse } from '@tollgate/core/wire/inference'
 export type { ModelDetails, ModelListEntry, ModelVersion } from '@tollgate/core/wire/models'
+export type { SpeechRequest, Transcript, TranscriptEvent, TranscriptUsage } from '@tollgate/core/wire/openai-audio'
 export type {
   ChatChunk,
   ChatContentPart,
@@ -23,11 +24,13 @@ export type {
   ChatResponse,
   ChatToolCall,
 } from '@tollgate/core/wire/openai-chat'
+export type { ImageEvent, ImagesRequest, ImagesResponse, ImagesUsage } from '@tollgate/core/wire/openai-images'
 export type { OpenAiUsage } from '@tollgate/core/wire/openai-usage'
 export type { BatchPrediction, PredictRequest, PredictResponse } from '@tollgate/core/wire/predict'
 export type { Problem } from '@tollgate/core/wire/problem'
 export type { Me } from '@tollgate/core/wire/token'
 export type { LimitCheck, LimitCheckRequest, LimitObject, UsageRequest, UsageSum } from '@tollgate/core/wire/usage'
+export type { Audio, TranscriptionRequest, TranscriptStream, TranslationRequest } from './audio.js'
 export type { ChatStream } from './chat-stream.js'
 export { type Chat, type Client, createClient } from './client.js'
 export type { EmbedRequest, EmbedResponse } from './embed.js'
@@ -46,6 +49,8 @@ export {
   TollgateClientError,
   UsageError,
 } from './errors.js'
+export type { FileContent, FileInput, NamedFile } from './form-body.js'
+export type { ImageEditRequest, ImageStream, Images, ImageVariationRequest } from './images.js'
 export type { Keys } from './keys.js'
 export type {
   CallOptions,
@@ -60,5 +65,6 @@ export type {
 export type { PredictBatchItem, PredictBatchOptions, PredictBatchProgress } from './predict-batch.js'
 export type { RateLimit, RateLimitPolicy } from './rate-limit.js'
 export { type ResponseInfo, responseOf } from './response-info.js'
+export type { Speech } from './speech.js'
 export type { LimitReports, UsageReports } from './usage.js'
 export type { Users } from './users.js'

@@ -7,14 +7,14 @@ import { type ResponseInfo, rememberResponse } from './response-info.js'
 /** What every call that is answered with JSON shares: the one field that the answer cannot do without is checked, the rest is the server's. */
 export async function callJson<T extends object>(
   sender: Sender,
-  spec: Omit<CallSpec, 'accept' | 'contentType'>,
+  spec: Omit<CallSpec, 'accept'>,
   options: CallOptions,
   isAnswer: (body: Record<string, unknown>) => boolean,
 ): Promise<T> {
   const full: CallSpec = {
     ...spec,
     accept: 'application/json',
-    ...(spec.body === undefined ? {} : { contentType: 'application/json' }),
+    ...(typeof spec.body === 'string' ? { contentType: 'application/json' } : {}),
   }
   return send(sender, full, options, async ({ response, info, scope }) => {
     const body = await readJson(response, sender.settings.maxResponseBytes, scope)

@@ -10,7 +10,7 @@ export type KyLike = (
   options: {
     method: Method
     headers: Headers
-    body?: string
+    body?: string | Blob | ReadableStream<Uint8Array>
     signal: AbortSignal
     redirect: 'manual'
     retry: 0

@@ -54,8 +54,8 @@ export async function readErrorBody(response: Response, scope: Scope): Promise<{
   }
 }
 
-/** The JSON object of an answer that reported success. */
-export async function readJson(response: Response, maxBytes: number, scope: Scope): Promise<Record<string, unknown>> {
+/** The text of an answer that reported success. */
+export async function readPlain(response: Response, maxBytes: number, scope: Scope): Promise<string> {
   const { text, whole } = await readText(response, maxBytes, scope).catch((cause: unknown) => {
     if (scope.signal.aborted) throw cause
     throw new ConnectionError('body', 'The connection was lost while the answer arrived.', {
@@ -69,6 +69,12 @@ export async function readJson(response: Response, maxBytes: number, scope: Scop
     const message = `The answer is over ${maxBytes} bytes. Raise maxResponseBytes if that is expected.`
     throw new ResponseError('response_too_large', message, { status, requestId })
   }
+  return text
+}
+
+/** The JSON object of an answer that reported success. */
+export async function readJson(response: Response, maxBytes: number, scope: Scope): Promise<Record<string, unknown>> {
+  const text = await readPlain(response, maxBytes, scope)
   let value: unknown
   if (isJson(response.headers)) {
     try {

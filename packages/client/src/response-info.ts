@@ -6,6 +6,8 @@ export interface ResponseInfo {
   /** The id under which the server logged the request. */
   readonly requestId: string | undefined
   readonly rateLimit: RateLimit | undefined
+  /** US dollars, where the server knew it before the answer began; a stream tells none. */
+  readonly costUsd: number | undefined
   /** How many requests the call took, this one included; replays after a new login are not counted. */
   readonly attempts: number
   readonly headers: Headers
@@ -13,7 +15,15 @@ export interface ResponseInfo {
 
 export function describeResponse(response: Response, attempts: number): ResponseInfo {
   const { status, headers } = response
-  return { status, requestId: requestIdOf(headers), rateLimit: parseRateLimit(headers), attempts, headers }
+  const cost = Number.parseFloat(headers.get('x-tollgate-cost-usd') ?? '')
+  return {
+    status,
+    requestId: requestIdOf(headers),
+    rateLimit: parseRateLimit(headers),
+    costUsd: cost >= 0 ? cost : undefined,
+    attempts,
+    headers,
+  }
 }
 
 export function requestIdOf(headers: Headers): string | undefined {

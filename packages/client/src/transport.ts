@@ -9,7 +9,7 @@ export interface OutgoingRequest {
   readonly method: Method
   readonly path: string
   readonly headers: Headers
-  readonly body: string | undefined
+  readonly body: string | Blob | ReadableStream<Uint8Array> | undefined
 }
 
 /** One request, one answer, whatever its status. Everything that ky would do besides is switched off. */

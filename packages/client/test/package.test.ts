@@ -31,6 +31,11 @@ export const left: number | undefined = responseOf(answer)?.rateLimit?.policies[
 export const vector: Float32Array | undefined = (await client.embed({ model: 'e', input: 'a' })).embeddings[0]
 const stream = client.chat.stream({ model: 'm', messages: [] })
 for await (const chunk of stream) { const one: ChatChunk = chunk; one.choices[0]?.delta.content }
+export const address: string | undefined = (await client.images.generate({ prompt: 'a fox' })).data[0]?.url
+for await (const event of client.images.edit.stream({ prompt: 'x', image: new Uint8Array(1) })) event.b64_json satisfies string
+export const sound: ReadableStream<Uint8Array> = (await client.audio.speech({ input: 'hi', voice: 'alloy' })).body
+export const text: string = (await client.audio.transcribe({ file: { content: new Blob([]), name: 'a.wav' } })).text
+for await (const event of client.audio.transcribe.stream({ file: sound })) if (event.type === 'transcript.text.delta') event.delta satisfies string
 for (const item of await client.predictBatch([[1]])) {
   if (item.status === 'ok') item.value.prediction
   else item.error.code
@@ -41,6 +46,8 @@ try { await client.inference({ prompt: 'hi' }) } catch (error) {
 export type Kind = ClientError['kind']
 // @ts-expect-error a prompt is needed
 client.inference({})
+// @ts-expect-error a path is no file
+client.audio.translate({ file: '/tmp/a.wav' })
 // @ts-expect-error there is no such option
 createClient({ baseUrl: '', timeout: 5 })
 `

@@ -9,6 +9,7 @@ export {
   type TollgateErrorOptions,
 } from './errors.js'
 export { contextOf, type RequestContext, required } from './http/context.js'
+export { type ExpectedUsage, expectUsage } from './http/expected-usage.js'
 export { compose, type ErrorHandler, endpoint, type Handler, listener, middleware, type Next } from './http/handler.js'
 export { holdEnd, onClose, onEnd, type RequestEnd } from './http/observe.js'
 export { dispatching, type RecordedUsage, recordUsage } from './http/record-usage.js'

@@ -11,6 +11,7 @@ import {
   type UpstreamScript,
   wordsOf,
 } from './fixture-upstream.js'
+import { embeddingOf } from './openai-upstream.js'
 
 export const bedrockRegion = 'eu-central-1'
 /** The credentials that it takes. */
@@ -38,6 +39,8 @@ export function bedrockUpstream(scripts: Readonly<Record<string, UpstreamScript>
             const { converse } = body['input'] as { converse: Body }
             return { json: { inputTokens: promptTokens(converse) } }
           }
+          case 'invoke':
+            return embedded(decodeURIComponent(path.split('/')[2] ?? ''), body)
           case 'converse': {
             const wrong = problemOf(body)
             return wrong === undefined ? { json: wholeOf(body, script) } : failure(400, 'ValidationException', wrong)
@@ -143,6 +146,33 @@ function problemOf(body: Body): string | undefined {
     }
   }
   return toolConfig?.tools.length === 0 ? 'tools is empty' : undefined
+}
+
+/** The answers of Titan and of Cohere's Embed, as Amazon's documentation has them; the count of Cohere's is in the head alone. */
+function embedded(model: string, body: Body): FixtureAnswer {
+  const invalid = (message: string) => failure(400, 'ValidationException', message)
+  const fields = Object.keys(body)
+  if (model.includes('titan')) {
+    const { inputText, dimensions = 1_024 } = body as { inputText?: unknown; dimensions?: number }
+    const extraneous = fields.find((field) => !['inputText', 'dimensions', 'normalize'].includes(field))
+    if (extraneous !== undefined) {
+      return invalid(`Malformed input request: #: extraneous key [${extraneous}] is not permitted`)
+    }
+    if (typeof inputText !== 'string' || inputText === '') return invalid('expected minLength: 1, actual: 0')
+    if (![256, 512, 1_024].includes(dimensions)) return invalid('#/dimensions: is not a valid enum value')
+    const embedding = [...embeddingOf(inputText, dimensions)]
+    const inputTextTokenCount = wordsOf(inputText).length
+    return { json: { embedding, inputTextTokenCount, embeddingsByType: { float: embedding } } }
+  }
+  const { texts, input_type: type } = body as { texts?: string[]; input_type?: unknown }
+  const dimensions = Number(body['output_dimension'] ?? 1_024)
+  if (!Array.isArray(texts) || texts.length > 96) return invalid('#/texts: expected maximum item count: 96')
+  if (typeof type !== 'string') return invalid('#: required key [input_type] not found')
+  const embeddings = texts.map((each) => [...embeddingOf(each, dimensions)])
+  return {
+    headers: { 'x-amzn-bedrock-input-token-count': String(texts.flatMap((each) => wordsOf(each)).length) },
+    json: { id: 'e-1', texts, embeddings, response_type: 'embeddings_floats' },
+  }
 }
 
 function promptTokens(body: Body): number {

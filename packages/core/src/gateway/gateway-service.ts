@@ -6,26 +6,18 @@ import { type InferenceService, inferenceService } from '../inference/service.js
 import { type GenerateInput, type Task, type Tasks, tasks } from '../inference/task.js'
 import { costNanoUsd } from '../money.js'
 import type { PriceTable } from '../price-table.js'
-import { anthropicProvider } from '../providers/anthropic.js'
-import type { AwsCredentialSource } from '../providers/aws-credentials.js'
-import { bedrockProvider } from '../providers/bedrock.js'
 import { byteTokenizer, countPrompt } from '../providers/count-tokens.js'
-import { echoProvider } from '../providers/echo.js'
-import { geminiProvider } from '../providers/gemini.js'
 import { namedModels } from '../providers/named-models.js'
-import { openAiCompatible } from '../providers/openai-compatible.js'
-import { type OpenAiPreset, openAiPresets } from '../providers/openai-presets.js'
 import type { Target } from '../target.js'
 import type { Tokenizer } from '../tokenizer.js'
-import type { Guard } from '../wrappers/guard.js'
 import { guarded } from '../wrappers/guarded.js'
-import { type HedgeOptions, hedged } from '../wrappers/hedged.js'
-import { redactPii } from '../wrappers/redact-pii.js'
+import { type HedgeOptions, type HedgeResult, hedged } from '../wrappers/hedged.js'
 import { type RouteTarget, routed } from '../wrappers/routed.js'
 import { type ShadowedModel, type ShadowOptions, type ShadowResult, shadowed } from '../wrappers/shadowed.js'
 import type { GatewayConfig, ReadGatewayConfig } from './config.js'
 import { defineGateway } from './config.js'
-import { type Resilience, resilientProvider } from './resilient-provider.js'
+import { configuredGuards } from './configured-guards.js'
+import { configuredProvider, type KeyLimits } from './configured-provider.js'
 
 export interface GatewayServiceOptions {
   /** Where secrets are looked up. Default `process.env`. */
@@ -36,6 +28,10 @@ export interface GatewayServiceOptions {
   readonly providers?: readonly ProviderEntry[]
   /** For routes by `cheapest`. */
   readonly prices?: PriceTable
+  /** Told what became of each hedge. */
+  readonly onHedge?: (result: HedgeResult) => void
+  /** Told what upstreams say with their answers is left of their own limits. */
+  readonly onUpstreamLimits?: (limits: KeyLimits) => void
   /** Told what became of each shadow. */
   readonly onShadow?: (result: ShadowResult) => void | Promise<void>
 }
@@ -53,9 +49,12 @@ type TargetConfig = Exclude<RouteConfig['targets'][number], string>
  */
 export function gatewayService(config: GatewayConfig, options: GatewayServiceOptions = {}): InferenceService {
   const { providers, models, defaultModels, timeoutMs, guards } = defineGateway(config)
-  const { env = process.env, tokenizer = byteTokenizer, prices, onShadow } = options
+  const { env = process.env, tokenizer = byteTokenizer, prices, onHedge, onShadow, onUpstreamLimits } = options
   const made = new Map(
-    Object.entries(providers).map(([name, given]) => [name, providerOf(name, given, { env, tokenizer, guards })]),
+    Object.entries(providers).map(([name, given]) => [
+      name,
+      configuredProvider(name, given, { env, tokenizer, guards, onUpstreamLimits }),
+    ]),
   )
   const own = new Map(
     (options.providers ?? []).map((entry) => {
@@ -86,7 +85,7 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
     const { targets, task, strategy, affinity, fallbackOn, maxAttempts, hedge, shadow } = given
     const known = routes.get(name)
     if (known !== undefined) return known
-    const guards = guardsOf(given.guards)
+    const guards = configuredGuards(given.guards)
     if (task !== 'generate' && task !== 'embed' && guards.length > 0) {
       throw configInvalid(`gatewayService: models.${name}: guards are for models that generate or embed.`)
     }
@@ -112,7 +111,8 @@ export function gatewayService(config: GatewayConfig, options: GatewayServiceOpt
     })
     if (hedge !== undefined) {
       const target = hedge.target === undefined ? {} : { target: modelOf(task, hedge.target, through) }
-      route = hedged(route, { ...hedge, ...target, maxAttempts } as HedgeOptions<Task>)
+      const told = onHedge === undefined ? {} : { onHedge }
+      route = hedged(route, { ...hedge, ...target, ...told, maxAttempts } as HedgeOptions<Task>)
     }
     if (shadow !== undefined) {
       const to = modelOf(task, shadow.to, through)
@@ -227,118 +227,4 @@ function costOf(prices: PriceTable, tokenizer: Tokenizer) {
     const price = prices.price(target, usage)
     return price === undefined ? undefined : costNanoUsd(usage, price)
   }
-}
-
-/** Guards are made where they stand: what one remembers is of one place. */
-function guardsOf(given: ReadGatewayConfig['guards'] = []): Guard[] {
-  return given.map((guard) => {
-    if (!('type' in guard) || guard.type !== 'redact') return guard as Guard
-    const { type: _, patterns, ...options } = guard
-    const compiled = Object.entries(patterns).map(([name, source]): [string, RegExp] => [
-      name,
-      new RegExp(source, 'gu'),
-    ])
-    return redactPii({ ...options, patterns: Object.fromEntries(compiled) })
-  })
-}
-
-interface MakeOptions {
-  /** Of the whole configuration. */
-  readonly guards: ReadGatewayConfig['guards']
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly tokenizer: Tokenizer
-}
-
-/** A provider for each key, as one. */
-function providerOf(
-  name: string,
-  given: ProviderConfig,
-  { env, tokenizer, guards: shared = [] }: MakeOptions,
-): Provider {
-  const { type, baseUrl, headers, patchBody, defaultMaxTokens, timeouts, retry, breaker, bulkhead } = given
-  const preset: OpenAiPreset | undefined = Object.hasOwn(openAiPresets, type)
-    ? openAiPresets[type as keyof typeof openAiPresets]
-    : undefined
-  const variable = { anthropic: 'ANTHROPIC_API_KEY', gemini: 'GEMINI_API_KEY' }[type as string] ?? preset?.keyVariable
-  const keys = keysOf(name, given.apiKey, variable, env)
-  const common = {
-    name,
-    tokenizer,
-    ...(baseUrl === undefined ? {} : { baseUrl }),
-    ...(headers === undefined ? {} : { headers }),
-    ...(patchBody === undefined ? {} : { patchBody }),
-  }
-  const make = (apiKey: string | undefined): Provider => {
-    const key = apiKey === undefined ? {} : { apiKey }
-    switch (type) {
-      case 'anthropic':
-        return anthropicProvider({
-          ...common,
-          ...key,
-          ...(defaultMaxTokens === undefined ? {} : { defaultMaxTokens }),
-        })
-      case 'gemini':
-        return geminiProvider({ ...common, ...key })
-      case 'bedrock':
-        return bedrockProvider({ ...common, ...bedrockOptions(name, given, env), ...key })
-      case 'echo':
-        return echoProvider({ name, tokenizer })
-      default: {
-        const { keyVariable: _, ...known } = preset ?? {}
-        const url = baseUrl ?? known.baseUrl
-        if (url === undefined) throw configInvalid(`gatewayService: providers.${name}: a ${type} needs its baseUrl.`)
-        return openAiCompatible({ ...known, ...common, ...key, baseUrl: url })
-      }
-    }
-  }
-  const guards = guardsOf([...shared, ...(given.guards ?? [])])
-  const resilience = { timeouts, retry: retry || undefined, breaker: breaker || undefined, bulkhead, guards }
-  return resilientProvider(name, keys.map(make), resilience as Resilience)
-}
-
-function bedrockOptions(name: string, { region, credentials, baseModels }: ProviderConfig, env: MakeOptions['env']) {
-  return {
-    env,
-    ...(region === undefined ? {} : { region }),
-    ...(baseModels === undefined ? {} : { baseModels }),
-    ...(credentials === undefined ? {} : { credentials: credentialsOf(name, credentials, env) }),
-  }
-}
-
-function credentialsOf(
-  name: string,
-  given: NonNullable<ProviderConfig['credentials']>,
-  env: MakeOptions['env'],
-): AwsCredentialSource {
-  if (typeof given === 'function') return given
-  const read = (field: string, secret: Secret) => secretOf(`providers.${name}.credentials.${field}`, secret, env)
-  const { accessKeyId, secretAccessKey, sessionToken } = given
-  return {
-    accessKeyId: read('accessKeyId', accessKeyId),
-    secretAccessKey: read('secretAccessKey', secretAccessKey),
-    ...(sessionToken === undefined ? {} : { sessionToken: read('sessionToken', sessionToken) }),
-  }
-}
-
-type Secret = string | { env: string }
-
-function keysOf(
-  name: string,
-  given: Secret | readonly Secret[] | undefined,
-  variable: string | undefined,
-  env: Readonly<Record<string, string | undefined>>,
-): Array<string | undefined> {
-  if (given === undefined) return [variable === undefined ? undefined : env[variable] || undefined]
-  return [given]
-    .flat()
-    .map((secret: Secret, index) =>
-      secretOf(`providers.${name}.apiKey${Array.isArray(given) ? `[${index}]` : ''}`, secret, env),
-    )
-}
-
-function secretOf(path: string, secret: Secret, env: MakeOptions['env']): string {
-  if (typeof secret === 'string') return secret
-  const value = env[secret.env]
-  if (value !== undefined && value !== '') return value
-  throw configInvalid(`gatewayService: ${path}: the environment variable that env names is not set.`)
 }

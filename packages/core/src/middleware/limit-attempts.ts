@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { expectedUsage } from '../http/expected-usage.js'
 import type { RequestEnd } from '../http/observe.js'
 import { type Branch, type EarlierCalls, earlierCalls, type RecordedCall } from '../http/record-usage.js'
 import type { Principal } from '../principal.js'
@@ -23,8 +24,8 @@ interface AttemptsOptions {
     cost: (rule: CompiledRule) => number,
   ): Entry[]
   nanoUsdOf(principal: Principal | undefined, target: Target, usage: Usage): number | undefined
-  /** Told what a model wrote for a caller. */
-  learn(principal: Principal | undefined, model: string, outputTokens: number): void
+  /** Told what a model did for a caller. */
+  learn(subject: LimitSubject, model: string, usage: Usage): void
 }
 
 /** What the attempts of a request take from limits and what they have used of it: each model that is called takes for itself, and all is settled when the request is over. */
@@ -88,6 +89,7 @@ export function limitAttempts({ rules, taking, costsOf, entriesOf, nanoUsdOf, le
     // An earlier target may have been refused, and this one taken instead.
     lane.refused = false
     const earlier = earlierCalls(run.subject.context)
+    const isTold = expectedUsage(run.subject.context) !== undefined
     const beside = [...run.lanes.values()].filter((other) => other !== lane)
     const reserved = (parts: readonly Taken[], { name }: CompiledRule) =>
       parts
@@ -98,8 +100,8 @@ export function limitAttempts({ rules, taking, costsOf, entriesOf, nanoUsdOf, le
       if (rule.perModel) return costOf(rule)
       if (rule.measure === 'requests' || rule.measure === 'concurrency') return 0
       const before = spentOf(rule, earlier) - (run.settled.get(rule.name) ?? 0)
-      // Tokens are reserved at the arrival, whatever the model.
-      const own = rule.measure === 'money' ? costOf(rule) - reserved(run.taken, rule) : 0
+      // Tokens of text are reserved at the arrival, whatever the model; what a route knows comes after it.
+      const own = rule.measure === 'money' || isTold ? costOf(rule) - reserved(run.taken, rule) : 0
       return beside.reduce((sum, other) => {
         const { dispatched, ofModel } = other
         const isOpen = dispatched !== undefined && other.own === undefined && !other.refused
@@ -131,12 +133,12 @@ export function limitAttempts({ rules, taking, costsOf, entriesOf, nanoUsdOf, le
     const { subject, taken, settled } = run
     const lanes = [...run.lanes.values()]
     for (const lane of lanes) lane.over = true
-    const { context, principal } = subject
+    const { context } = subject
     const dispatched = lanes.find((lane) => lane.dispatched !== undefined)?.dispatched
     const { usage, costNanoUsd: nanoUsd, target = dispatched } = context
     const isCached = context.cache === 'hit' || context.cache === 'collapsed'
     if (usage !== undefined && !isCached && target !== undefined) {
-      learn(principal, target.model, completionTokens(usage))
+      learn(subject, target.model, usage)
     }
     const failed = end.aborted || end.status >= 400 || context.error !== undefined
     /** What a rule was really used by; of what nobody told, all that was reserved, if there was a call and it did not fail. */

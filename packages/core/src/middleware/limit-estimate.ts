@@ -64,11 +64,11 @@ function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
 
-/** How much output callers get of a model when they do not bound it. */
-export interface LearnedOutput {
-  /** Tokens that an answer is not expected to pass. */
-  expect(caller: string, model: string): number
-  learn(caller: string, model: string, outputTokens: number): void
+/** What callers have had of a model, for what cannot be told beforehand. */
+export interface Learned {
+  /** What is not expected to be passed. */
+  expect(caller: string, of: string): number
+  learn(caller: string, of: string, amount: number): void
 }
 
 interface Seen {
@@ -76,24 +76,24 @@ interface Seen {
   deviation: number
 }
 
-/** A moving mean and deviation for each caller and model, 10,000 of them; `initial` until something is known. */
-export function learnedOutput(initial: number): LearnedOutput {
+/** A moving mean and deviation for each caller and model (or what else it is learnt of), 10,000 of them; `initial` until something is known. */
+export function learned(initial: number): Learned {
   const seen = new LRUCache<string, Seen>({ max: 10_000 })
   const weight = 0.1
   return {
-    expect(caller, model) {
-      const known = seen.get(`${model}\n${caller}`)
-      return known === undefined ? initial : Math.ceil(known.mean + 3 * known.deviation)
+    expect(caller, of) {
+      const known = seen.get(`${of}\n${caller}`)
+      return known === undefined ? initial : known.mean + 3 * known.deviation
     },
-    learn(caller, model, outputTokens) {
-      const key = `${model}\n${caller}`
+    learn(caller, of, amount) {
+      const key = `${of}\n${caller}`
       const known = seen.get(key)
       if (known === undefined) {
-        seen.set(key, { mean: outputTokens, deviation: Math.max(outputTokens, initial) / 3 })
+        seen.set(key, { mean: amount, deviation: Math.max(amount, initial) / 3 })
         return
       }
-      known.deviation += weight * (Math.abs(outputTokens - known.mean) - known.deviation)
-      known.mean += weight * (outputTokens - known.mean)
+      known.deviation += weight * (Math.abs(amount - known.mean) - known.deviation)
+      known.mean += weight * (amount - known.mean)
     },
   }
 }

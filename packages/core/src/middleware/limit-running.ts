@@ -38,7 +38,10 @@ export function runningRequests(everyMs: number) {
   let timer: NodeJS.Timeout | undefined
 
   const renew = (): void => {
-    if (running.size === 0) return stop()
+    if (running.size === 0) {
+      stop()
+      return
+    }
     for (const { taken, lanes, subject } of running) {
       const ofModels = [...lanes.values()].flatMap(({ ofModel }) => ofModel)
       for (const { store, reservation, entries } of [...taken, ...ofModels]) {

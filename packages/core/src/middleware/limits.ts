@@ -12,14 +12,15 @@ import { onBranchEnd, onDispatch, onUsage } from '../http/record-usage.js'
 import { costNanoUsd } from '../money.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import type { PriceTable } from '../price-table.js'
-import { type Principal, principalKey } from '../principal.js'
+import type { Principal } from '../principal.js'
 import { isPromise } from '../stores/awaitable.js'
 import type { ClaimState, LimitStore } from '../stores/limit-store.js'
 import { memoryLimitStore } from '../stores/memory-limit-store.js'
 import type { Target } from '../target.js'
 import type { Usage } from '../usage.js'
 import { limitAttempts, tokensOf } from './limit-attempts.js'
-import { estimateFromBody, estimateOfForm, type LimitEstimate, learnedOutput } from './limit-estimate.js'
+import { estimateFromBody, estimateOfForm, type LimitEstimate } from './limit-estimate.js'
+import { limitExpectation } from './limit-expectation.js'
 import {
   type CompiledRule,
   compileRule,
@@ -101,6 +102,8 @@ export interface Limits extends Handler {
   close(): void
 }
 
+const mediaPath = /\/(?:images\/(?:generations|edits)|audio\/speech)(?:\?|$)/
+
 const countedKey = Symbol.for('tollgate.counted')
 
 /** What has counted a request, the latest first. */
@@ -138,8 +141,8 @@ const schema = z.strictObject({
  * of the store, all or nothing; those of the model that is called, and what its price needs beyond what was reserved, in one more before it is called. A refusal charges nothing, and names
  * the rules that refused.
  *
- * Tokens and money are reserved beforehand (the prompt as counted, the output as bounded by the caller, or learned) and settled at the end by what was used; nothing for a call that failed or was
- * answered from the cache. What is held by a process that has died is free again after `leaseMs`.
+ * Tokens and money are reserved beforehand (the prompt as counted, the output as bounded by the caller, or learned; pictures, sound and rows as their routes tell it) and settled at the end by what was used;
+ * nothing for a call that failed or was answered from the cache. What is held by a process that has died is free again after `leaseMs`.
  *
  * Mount it after `auth` and before `cost`, `cache` and the routes. Reads `principal`, `usage`, `costNanoUsd`, `cache`; writes no slot.
  *
@@ -162,7 +165,7 @@ export function limits(options: LimitsOptions): Limits {
   const store = settings.store ?? memoryLimitStore()
   const styles = settings.headers === false ? [] : [settings.headers].flat()
   const taking = limitTaking({ store, storeTimeoutMs, instances, styles, onEvent })
-  const learned = learnedOutput(settings.defaultOutputTokens)
+  const expectation = limitExpectation(settings.defaultOutputTokens)
   const running = runningRequests(Math.min(20_000, ...settings.rules.map(({ leaseMs }) => leaseMs / 3)))
   const asksAgain = rules.some(({ perModel }) => perModel)
   const hasPlaces = rules.some(({ measure }) => measure === 'concurrency')
@@ -188,19 +191,15 @@ export function limits(options: LimitsOptions): Limits {
   }
   /** Units that rules are asked for beforehand, for a request of this size. */
   const costsOf = (subject: LimitSubject, of: LimitEstimate | undefined): ((rule: CompiledRule) => number) => {
-    const { principal, target } = subject
-    let expected: Usage | undefined
-    const usageOf = ({ inputTokens, maxOutputTokens, model = '' }: LimitEstimate): Usage => {
-      const outputTokens = maxOutputTokens ?? learned.expect(callerOf(principal), target?.model ?? model)
-      return { inputTokens, outputTokens, estimated: true }
-    }
+    const { principal, target = { provider: '', model: of?.model ?? '' } } = subject
+    let known: { readonly usage: Usage | undefined } | undefined
     return (rule) => {
       if (rule.measure === 'requests') return rule.units(subject)
       if (rule.measure === 'concurrency') return 1
-      if (of === undefined) return 0
-      expected ??= usageOf(of)
-      if (rule.measure !== 'money') return tokensOf(rule.measure, expected)
-      return nanoUsdOf(principal, target ?? { provider: '', model: of.model ?? '' }, expected) ?? 0
+      known ??= { usage: expectation.usage(subject, of) }
+      const { usage } = known
+      if (usage === undefined) return 0
+      return rule.measure === 'money' ? (nanoUsdOf(principal, target, usage) ?? 0) : tokensOf(rule.measure, usage)
     }
   }
 
@@ -251,7 +250,9 @@ export function limits(options: LimitsOptions): Limits {
     if (isFormType(req.headers['content-type'])) return estimateOfForm
     if (!isJsonType(req.headers['content-type'])) return undefined
     try {
-      return estimateFromBody(await jsonBody(req), countTokens)
+      const estimate = estimateFromBody(await jsonBody(req), countTokens)
+      // What answers there is no text: its route tells how much it is.
+      return estimate !== undefined && mediaPath.test(req.url ?? '') ? { ...estimate, maxOutputTokens: 0 } : estimate
     } catch (error) {
       // A body that is none is counted all the same; whoever reads it next says what is wrong with it.
       if (isTollgateError(error) && error.code !== 'client_closed') return undefined
@@ -265,7 +266,7 @@ export function limits(options: LimitsOptions): Limits {
     costsOf,
     entriesOf,
     nanoUsdOf,
-    learn: (principal, model, tokens) => learned.learn(callerOf(principal), model, tokens),
+    learn: expectation.learn,
   })
 
   const handler = middleware('limits', (context, req, res) => {
@@ -273,12 +274,7 @@ export function limits(options: LimitsOptions): Limits {
     const address = addressOf(req)
     const subject: LimitSubject = { req, context, principal: context.principal, target: undefined }
     const begin = (estimate: LimitEstimate | undefined) => {
-      const arriving = entriesOf(
-        subject,
-        address,
-        ({ perModel }) => !perModel,
-        costsOf(subject, estimate),
-      )
+      const arriving = entriesOf(subject, address, ({ perModel }) => !perModel, costsOf(subject, estimate))
       const entries = notCountedYet(req, arriving)
       const admit = (taken: Taken | undefined): void => {
         if (!wantsEstimate && !asksAgain && !hasPlaces) return
@@ -309,12 +305,7 @@ export function limits(options: LimitsOptions): Limits {
   /** All rules that hold for a caller, with what a request of this size asks of each. */
   const allEntries = (req: IncomingMessage, context: RequestContext, target?: Target, of?: LimitEstimate): Entry[] => {
     const subject: LimitSubject = { req, context, principal: context.principal, target }
-    return entriesOf(
-      subject,
-      addressOf(req),
-      () => true,
-      costsOf(subject, of),
-    )
+    return entriesOf(subject, addressOf(req), () => true, costsOf(subject, of))
   }
 
   return Object.assign(handler, {
@@ -338,8 +329,4 @@ export function limits(options: LimitsOptions): Limits {
     },
     close: () => running.close(),
   })
-}
-
-function callerOf(principal: Principal | undefined): string {
-  return principal === undefined ? '' : principalKey(principal)
 }

@@ -5,6 +5,7 @@ import { type Handler, middleware } from '../http/handler.js'
 import { onEnd, type RequestEnd } from '../http/observe.js'
 import { pathOf, routeMatcher, routeTemplate } from '../http/route-template.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
+import { boundedLabel } from './bounded-label.js'
 import { metricsInstruments, type RequestOutcome } from './metrics-instruments.js'
 import type { MetricsRegistry } from './metrics-registry.js'
 import { prometheusRegistry } from './prometheus-registry.js'
@@ -60,7 +61,6 @@ const optionsSchema = z.strictObject({
 
 /** The route label of a request that no route took. */
 export const unmatchedRoute = '(unmatched)'
-const other = '_other'
 /** Labels of guards are their authors' words. */
 const maxFlags = 200
 // OpenTelemetry's list; the rest is `_OTHER`.
@@ -99,10 +99,10 @@ export function metrics(options: MetricsOptions = {}): Metrics {
   const instruments = metricsInstruments(registry, checked.prefix, checked.bucketsSeconds)
   const { routes } = checked
   const nameRoute = typeof routes === 'function' ? routes : matchPath(routes)
-  const boundedRoute = bounded(checked.maxRoutes)
-  const boundedModel = bounded(checked.maxModels)
-  const boundedFlag = bounded(maxFlags)
-  const boundedProvider = bounded(checked.maxModels)
+  const boundedRoute = boundedLabel(checked.maxRoutes)
+  const boundedModel = boundedLabel(checked.maxModels)
+  const boundedFlag = boundedLabel(maxFlags)
+  const boundedProvider = boundedLabel(checked.maxModels)
 
   const record = (context: RequestContext, req: IncomingMessage, method: string, end: RequestEnd): void => {
     const route = boundedRoute(routeTemplate(context, req) ?? nameRoute(req) ?? unmatchedRoute)
@@ -160,17 +160,4 @@ function matchPath(templates: readonly string[]): (req: IncomingMessage) => stri
   if (templates.length === 0) return () => undefined
   const match = routeMatcher(templates)
   return (req) => match(pathOf(req))
-}
-
-/** Lets the first `max` values through, without line breaks; the rest become `_other`. */
-function bounded(max: number): (value: string) => string {
-  const known = new Map<string, string>()
-  return (value) => {
-    const label = known.get(value)
-    if (label !== undefined) return label
-    if (known.size >= max) return other
-    const made = value.replace(/\s/g, '_')
-    known.set(value, made)
-    return made
-  }
 }

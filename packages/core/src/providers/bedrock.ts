@@ -7,6 +7,8 @@ import { checkedOptions, functionOption, objectOption } from '../options.js'
 import type { Tokenizer } from '../tokenizer.js'
 import { type AwsCredentialSource, awsCredentialSource, awsEnvironment } from './aws-credentials.js'
 import { awsSignature } from './aws-signature.js'
+import { embedFamilyOf } from './bedrock-embed-family.js'
+import { bedrockEmbed } from './bedrock-embed-model.js'
 import { type BedrockFamily, familyOf } from './bedrock-family.js'
 import { converseBody } from './bedrock-request.js'
 import { bedrockWire } from './bedrock-wire.js'
@@ -72,7 +74,7 @@ const schema = z.strictObject({
 })
 
 /**
- * Amazon Bedrock by its own API, Converse: text, tools, pictures, thoughts with their signatures, cache points, for every model that Bedrock has for text.
+ * Amazon Bedrock by its own API, Converse: text, tools, pictures, thoughts with their signatures, cache points, for every model that Bedrock has for text; and by InvokeModel embeddings of Amazon's Titan and Cohere's Embed.
  *
  * @throws TollgateError `config_invalid`, without a region or credentials too
  * @example bedrockProvider({ region: 'us-east-1', credentials: fromNodeProviderChain() })
@@ -92,10 +94,11 @@ export function bedrockProvider(options: BedrockOptions = {}): Provider {
   const { baseUrl = `https://bedrock-runtime.${region}.amazonaws.com` } = checked
   const api = upstream(name, { ...options, baseUrl }, proofOf(name, region, options, found))
   const known = models === undefined ? undefined : new Set(models)
-  const family = (id: string): BedrockFamily => familyOf(Object.hasOwn(baseModels, id) ? (baseModels[id] ?? id) : id)
+  const nameOf = (id: string): string => (Object.hasOwn(baseModels, id) ? (baseModels[id] ?? id) : id)
+  const family = (id: string): BedrockFamily => familyOf(nameOf(id))
   const wire = bedrockWire(family)
 
-  const make = (id: string): Model<'generate'> => ({
+  const generate = (id: string): Model<'generate'> => ({
     ...generateModel({ upstream: api, id, tokenizer, wire, maxEventBytes }),
     async countTokens(input: GenerateInput, call: Call) {
       const { messages, system, toolConfig } = converseBody(input, family(id))
@@ -113,15 +116,28 @@ export function bedrockProvider(options: BedrockOptions = {}): Provider {
     },
   })
 
+  /** A model that embeds does nothing else. */
+  const make = (task: Task, id: string): Model | undefined => {
+    const embeds = embedFamilyOf(nameOf(id))
+    if (task === 'generate') return embeds === undefined ? generate(id) : undefined
+    if (task !== 'embed' || embeds === undefined) return undefined
+    return bedrockEmbed({ upstream: api, id, family: embeds, tokenizer })
+  }
+
   return {
     name,
     anyName: known === undefined,
     // It has no versions besides its names.
     model: <T extends Task>(task: T, id: string, suffix?: string) => {
-      if (task !== 'generate' || suffix !== undefined || !modelId.test(id) || known?.has(id) === false) return undefined
-      return make(id) as Model as Model<T>
+      if (suffix !== undefined || !modelId.test(id) || known?.has(id) === false) return undefined
+      return make(task, id) as Model<T> | undefined
     },
-    list: () => Promise.resolve((models ?? []).map((id): ModelInfo => ({ id, task: 'generate' }))),
+    list: () =>
+      Promise.resolve(
+        (models ?? []).map(
+          (id): ModelInfo => ({ id, task: embedFamilyOf(nameOf(id)) === undefined ? 'generate' : 'embed' }),
+        ),
+      ),
     close: () => api.close(),
   }
 }

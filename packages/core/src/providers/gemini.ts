@@ -14,6 +14,7 @@ import { headerCredentials } from './key-credentials.js'
 import { jsonAnswer } from './openai-answer.js'
 import { cutAnswer } from './paid-answer.js'
 import { requestJson } from './request-json.js'
+import { textInputs } from './text-inputs.js'
 
 export interface GeminiOptions extends Omit<HttpOptions, 'baseUrl'> {
   /** Sent as `x-goog-api-key`. A function is asked for every request. */
@@ -110,17 +111,11 @@ function geminiEmbed(api: Upstream, id: string, tokenizer: Tokenizer): Model<'em
     inputUsage: estimate,
     async run(input, call) {
       const { dimensions } = input
-      const requests = input.inputs.map((text, index) => {
-        if (typeof text !== 'string') {
-          const errors = [{ path: `input[${index}]`, message: 'must be a text for the model that answers' }]
-          throw new TollgateError('invalid_request', 'The model that answers takes texts, not tokens.', { errors })
-        }
-        return {
-          model: `models/${id}`,
-          content: { parts: [{ text }] },
-          ...(dimensions === undefined ? undefined : { outputDimensionality: dimensions }),
-        }
-      })
+      const requests = textInputs(input).map((text) => ({
+        model: `models/${id}`,
+        content: { parts: [{ text }] },
+        ...(dimensions === undefined ? undefined : { outputDimensionality: dimensions }),
+      }))
       const path = `/models/${encodeURIComponent(id)}:batchEmbedContents`
       const sent = {
         method: 'POST',

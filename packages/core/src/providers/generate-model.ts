@@ -138,6 +138,7 @@ function requestOf(
 ): UpstreamRequest {
   const { path, body, headers } = wire.request(input, id, stream)
   return {
+    model: id,
     method: 'POST',
     path,
     accept: stream ? (wire.framing ?? serverSentEvents).mediaType : 'application/json',

@@ -3,9 +3,11 @@ import { z } from 'zod'
 import { configInvalid, isTollgateError, TollgateError } from '../errors.js'
 import { deadlines as makeDeadlines } from '../inference/deadlines.js'
 import type { Call } from '../inference/model.js'
+import { functionOption } from '../options.js'
 import { exchange, type UpstreamResponse } from './http-exchange.js'
 import { type BodyPatch, bodyPatch, compilePatches } from './json-patch.js'
 import { requireOneModel } from './one-model.js'
+import { limitsIn, type UpstreamLimits } from './upstream-limits.js'
 
 /** What every provider over HTTP lets one set. */
 export interface HttpOptions {
@@ -27,6 +29,8 @@ export interface HttpOptions {
   readonly bodyIdleTimeoutMs?: number
   /** Bytes of one answer, streams included. Default 67,108,864 (64 MiB). */
   readonly maxResponseBytes?: number
+  /** Told what the upstream says of its own limits for us, with each answer that does. Must not throw. */
+  readonly onLimits?: (limits: UpstreamLimits) => void
 }
 
 /** The zod shape of {@link HttpOptions}, for the strict object of a provider's own. */
@@ -40,9 +44,12 @@ export const httpOptionsShape = {
   headersTimeoutMs: z.int().min(1).optional(),
   bodyIdleTimeoutMs: z.int().min(1).optional(),
   maxResponseBytes: z.int().min(1).optional(),
+  onLimits: functionOption<(limits: UpstreamLimits) => void>().optional(),
 }
 
 export interface UpstreamRequest {
+  /** Whose limits the answer may tell. */
+  readonly model?: string
   readonly method: 'GET' | 'POST'
   /** Below the base URL, with its slash: `/chat/completions`. */
   readonly path: string
@@ -96,7 +103,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
   const prefix = base.pathname.replace(/\/+$/, '')
   const { search } = base
   const maxInFlight = (options.maxConnections ?? 256) + (options.maxQueued ?? 1024)
-  const maxResponseBytes = options.maxResponseBytes ?? 67_108_864
+  const { maxResponseBytes = 67_108_864, onLimits } = options
   const pool = new Pool(base.origin, {
     connections: options.maxConnections ?? 256,
     connectTimeout: options.connectTimeoutMs ?? 10_000,
@@ -121,7 +128,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
   }
 
   const sendWith = (
-    { method, path, accept, body, headers: extra }: UpstreamRequest,
+    { model, method, path, accept, body, headers: extra }: UpstreamRequest,
     { signal, requestId }: Pick<Call, 'signal' | 'requestId'>,
     proof: readonly string[],
   ): Promise<UpstreamResponse> => {
@@ -140,7 +147,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     ]
     if (extra !== undefined) for (const [field, value] of Object.entries(extra)) headers.push(field, value)
     if (typeof body === 'string') headers.push('content-type', 'application/json')
-    return exchange({
+    const answered = exchange({
       upstream: name,
       dispatcher: pool,
       // Its types leave out what its documentation says of bodies: any iterable will do.
@@ -149,6 +156,13 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
       maxResponseBytes,
       deadlines: waiting,
       onDone,
+    })
+    if (onLimits === undefined || model === undefined) return answered
+    return answered.then((response) => {
+      // Of a model that is not there nothing is to be remembered.
+      const limits = response.status < 400 || response.status === 429 ? limitsIn(response.headers) : []
+      if (limits.length > 0) tell(onLimits, { provider: name, model, limits })
+      return response
     })
   }
 
@@ -195,6 +209,14 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
       waiting.close()
       await pool.destroy()
     },
+  }
+}
+
+function tell(onLimits: NonNullable<HttpOptions['onLimits']>, limits: UpstreamLimits): void {
+  try {
+    onLimits(limits)
+  } catch (error) {
+    process.emitWarning(error instanceof Error ? error : String(error))
   }
 }
 

@@ -10,8 +10,16 @@ export interface BodyPatch {
 
 /** The schema of {@link BodyPatch}. */
 export const bodyPatch = z.strictObject({
-  pointer: z.string().regex(/^(?:\/(?:[^~/]|~[01])+)+$/, 'must be a JSON Pointer: /reasoning/effort'),
-  value: z.unknown().optional(),
+  pointer: z
+    .string()
+    .regex(/^(?:\/(?:[^~/]|~[01])+)+$/, 'must be a JSON Pointer: /reasoning/effort')
+    .describe(
+      'A JSON Pointer (RFC 6901) into the body: `/reasoning/effort`, `/messages/0/role`; `-` is the end of a list.',
+    ),
+  value: z
+    .unknown()
+    .optional()
+    .describe('What is set there, objects made on the way. Absent: what is there is taken away.'),
 })
 
 /** Names that would reach beyond the body. */

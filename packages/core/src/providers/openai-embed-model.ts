@@ -28,7 +28,7 @@ export function embedModel({ upstream, id, tokenizer }: EmbedModelOptions): Mode
     id,
     async run(input, call) {
       const body = requestJson(upstream.patched(embedBody(input, id)))
-      const request = { method: 'POST', path: '/embeddings', accept: 'application/json', body } as const
+      const request = { model: id, method: 'POST', path: '/embeddings', accept: 'application/json', body } as const
       const response = await upstream.send(request, call)
       const { bytes, json } = await jsonAnswer(
         upstream,

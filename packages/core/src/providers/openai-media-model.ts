@@ -75,7 +75,7 @@ function mediaStream(
   }
 
   const requestOf = ({ path, body }: MediaInput): UpstreamRequest => {
-    const request = { method: 'POST', path, accept: '*/*' } as const
+    const request = { model: id, method: 'POST', path, accept: '*/*' } as const
     if ('json' in body) {
       charged = true
       return { ...request, body: requestJson(upstream.patched({ ...body.json, model: id })) }

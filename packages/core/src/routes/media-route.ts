@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { TollgateError } from '../errors.js'
 import { allowedMethods } from '../http/allowed-methods.js'
 import { type BodyOptions, jsonBody } from '../http/body.js'
+import { expectUsage } from '../http/expected-usage.js'
 import { formField, isFormType } from '../http/form-field.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { lingerForBody } from '../http/linger.js'
@@ -11,6 +12,7 @@ import { type EventStream, openEventStream } from '../http/sse.js'
 import type { InferenceService } from '../inference/service.js'
 import type { MediaInput, MediaPath } from '../inference/task.js'
 import { checkedOptions } from '../options.js'
+import { expectedMedia } from '../providers/media-usage.js'
 import { mediaRequest } from '../wire/openai-media.js'
 import { parseWith } from '../wire/parse.js'
 import { type AnsweredStream, bodyOptionsSchema, invokeStream, type OnDisconnect, serviceSchema } from './invoke.js'
@@ -56,8 +58,13 @@ export function mediaRoute(name: string, path: MediaPath, options: MediaRouteOpt
     context.dialect ??= 'openai'
     onlyPost(req)
     const send = (answered: AnsweredStream<'media'>) => sendMedia(req, res, answered, { heartbeatMs, onDisconnect })
-    const ask = (model: string | undefined, body: MediaInput['body']) =>
-      invokeStream(context, req, res, service, 'media', model, { path, body }, send, onDisconnect)
+    const ask = (model: string | undefined, body: MediaInput['body']) => {
+      const input: MediaInput = { path, body }
+      const { 'content-length': length } = req.headers
+      const uploadBytes = length === undefined ? Math.min(maxBytes, context.maxBodyBytes ?? maxBytes) : Number(length)
+      expectUsage(context, expectedMedia(input, { uploadBytes, isSized: length !== undefined }))
+      return invokeStream(context, req, res, service, 'media', model, input, send, onDisconnect)
+    }
     if (!isFormType(req.headers['content-type'])) {
       const json = await jsonBody(req, bodyOptions)
       const { model } = parseWith(mediaRequest, json)

@@ -1,12 +1,15 @@
 import { describe, expect, it } from 'vitest'
 import { eachHost, listen } from '../../test/hosts.js'
 import { TollgateError } from '../errors.js'
-import { listener } from '../http/handler.js'
+import { listener, middleware } from '../http/handler.js'
 import type { Model } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
 import { inferenceService } from '../inference/service.js'
 import type { Task } from '../inference/task.js'
+import { cost } from '../middleware/cost.js'
 import { errorHandler } from '../middleware/error-handler.js'
+import { budget } from '../middleware/single-limits.js'
+import { priceTable } from '../price-table.js'
 import { predict, predictBatch } from './predict.js'
 
 /** Two versions of `sum`, which adds a row's features, and `length`, which measures a row's text. Rows that they cannot read are refused by name. */
@@ -155,4 +158,19 @@ describe('predictBatch', () => {
     expect(code).toBe('invalid_request')
     expect(errors.map(({ path }) => path)).toEqual(paths)
   })
+})
+
+it('takes the price of its rows from a budget before the model is called', async () => {
+  const prices = priceTable({ list: false, overrides: { 'arithmetic/*': { usdPerRow: '0.01' } } })
+  const limiter = budget({ name: 'budget', limit: '0.05', calendar: 'month', prices })
+  const known = middleware('known', (context) => {
+    context.principal = { tenant: 't', subject: 'u', method: 'jwt', scopes: ['*'] }
+  })
+  const { url } = await listen(
+    listener(known, limiter, cost({ prices }), predictBatch(options), errorHandler({ log: { error() {}, warn() {} } })),
+  )
+  const before = seen.length
+  expect((await post(url, { instances: [[1], [2], [3], [4], [5], [6]] })).status).toBe(402)
+  expect(seen).toHaveLength(before)
+  expect((await post(url, { instances: [[1], [2], [3], [4], [5]] })).status).toBe(200)
 })

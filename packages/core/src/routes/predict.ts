@@ -4,6 +4,7 @@ import { isTollgateError } from '../errors.js'
 import { allowedMethods } from '../http/allowed-methods.js'
 import { jsonBody } from '../http/body.js'
 import type { RequestContext } from '../http/context.js'
+import { expectUsage } from '../http/expected-usage.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendJson } from '../http/respond.js'
 import { roundedMs } from '../http/rounded-ms.js'
@@ -128,6 +129,7 @@ async function predictRows(
 ) {
   const name = model ?? defaultModels?.[kindOf(rows[0])]
   const versioned = name !== undefined && model_version !== undefined ? `${name}@${model_version}` : name
+  expectUsage(context, { usage: { rows: rows.length } })
   try {
     const { result, target, latencyMs } = await invoke(context, req, res, service, 'predict', versioned, { rows })
     return {

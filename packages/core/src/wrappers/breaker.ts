@@ -32,12 +32,33 @@ export interface BreakerOptions {
 
 /** What of it can be written as data. */
 export const breakerSettings = z.strictObject({
-  failureRate: z.number().positive().max(1).default(0.5),
-  minimumCalls: z.int().min(1).max(100_000).default(10),
-  windowMs: z.int().min(100).max(3_600_000).default(30_000),
-  openMs: z.int().min(1).max(3_600_000).default(5_000),
-  maxOpenMs: z.int().min(1).max(86_400_000).default(120_000),
-  maxCooldownMs: z.int().min(0).max(3_600_000).default(10_000),
+  failureRate: z
+    .number()
+    .positive()
+    .max(1)
+    .default(0.5)
+    .describe(
+      'Part of the calls in the window, 0 to 1. As many failures open the breaker: calls then fail at once, or go to another target.',
+    ),
+  minimumCalls: z.int().min(1).max(100_000).default(10).describe('Calls in the window below which nothing opens it.'),
+  windowMs: z.int().min(100).max(3_600_000).default(30_000).describe('Milliseconds that are looked back upon.'),
+  openMs: z
+    .int()
+    .min(1)
+    .max(3_600_000)
+    .default(5_000)
+    .describe(
+      'Milliseconds that it stays open. Then one call is let through, which closes it by its first output; where it fails, the time is doubled.',
+    ),
+  maxOpenMs: z.int().min(1).max(86_400_000).default(120_000).describe('Milliseconds that it stays open at most.'),
+  maxCooldownMs: z
+    .int()
+    .min(0)
+    .max(3_600_000)
+    .default(10_000)
+    .describe(
+      'Milliseconds. An upstream that throttles is left alone for as long as its `Retry-After` says, this at most. 0: throttling does not open it.',
+    ),
 })
 const schema = breakerSettings.extend({
   onChange: functionOption<NonNullable<BreakerOptions['onChange']>>().optional(),

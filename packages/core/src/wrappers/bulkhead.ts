@@ -17,9 +17,14 @@ export interface BulkheadOptions {
 }
 
 export const bulkheadSettings = z.strictObject({
-  maxConcurrent: z.int().min(1).max(1_000_000),
-  maxQueued: z.int().min(0).max(1_000_000).default(100),
-  maxWaitMs: z.int().min(0).max(3_600_000).default(10_000),
+  maxConcurrent: z.int().min(1).max(1_000_000).describe('Calls of one model at once, over all keys of its provider.'),
+  maxQueued: z
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(100)
+    .describe('Calls that may wait for a place. More are refused (`overloaded`, 503), or go to another target.'),
+  maxWaitMs: z.int().min(0).max(3_600_000).default(10_000).describe('Milliseconds that a call waits at most.'),
 })
 
 interface Waiting {

@@ -7,6 +7,9 @@ import type { withAttempts } from './failure.js'
 
 type BoundedCall = ReturnType<typeof withAttempts>
 
+/** What became of an attempt beside the first: `won` answers, `outrun` was stopped because another did, `left` because the caller left or the deadline passed. */
+export type HedgeEnd = 'won' | 'outrun' | 'failed' | 'left'
+
 /** One of the attempts that race for an answer. */
 export interface Racer {
   /** For its model: with a signal, and money, of its own. */
@@ -27,6 +30,8 @@ interface Runner extends Racer {
   pay(isStopped: boolean): void
   /** From then on it may not be sent, and says nothing. */
   stop(reason: unknown): void
+  /** Once, of a hedge alone. */
+  tellEnd(end: HedgeEnd): void
   tellOutrun(): void
   tellFailed(): void
 }
@@ -42,11 +47,13 @@ export interface RaceOptions<Value> {
   begin(racer: Racer): Promise<Value>
   /** Called as soon as one has it, when the others are stopped. */
   won(value: Value, racer: Racer): void
+  /** Called once for each hedge. `target`: whom it was sent to last, if it was. */
+  hedgeEnded(end: HedgeEnd, target: Target | undefined): void
 }
 
 /** The first output of several attempts; with the error of the first attempt where none has one. */
 export function race<Value>(options: RaceOptions<Value>): Promise<Value> {
-  const { call, afterMs, maxHedges, mayHedge, admit, begin, won } = options
+  const { call, afterMs, maxHedges, mayHedge, admit, begin, won, hedgeEnded } = options
   const { signal } = call
   if (signal.aborted) return Promise.reject(abortError(signal))
   return new Promise((resolve, reject) => {
@@ -62,7 +69,10 @@ export function race<Value>(options: RaceOptions<Value>): Promise<Value> {
       try {
         resolve(work())
       } catch (error) {
-        for (const runner of runners) runner.stop(error)
+        for (const runner of runners) {
+          runner.stop(error)
+          runner.tellEnd('failed')
+        }
         reject(error)
       }
     }
@@ -71,6 +81,7 @@ export function race<Value>(options: RaceOptions<Value>): Promise<Value> {
         for (const runner of runners) {
           runner.pay(true)
           runner.stop(signal.reason)
+          runner.tellEnd('left')
         }
         throw abortError(signal)
       })
@@ -81,10 +92,12 @@ export function race<Value>(options: RaceOptions<Value>): Promise<Value> {
         if (runner.failure === undefined) {
           runner.pay(true)
           runner.stop(outrun)
+          runner.tellEnd('outrun')
           runner.tellOutrun()
           runner.beside?.end(false)
         } else if (!runner.isHedge) runner.tellFailed()
       }
+      winner.tellEnd('won')
       winner.beside?.end(true)
       won(value, winner)
       return value
@@ -96,6 +109,7 @@ export function race<Value>(options: RaceOptions<Value>): Promise<Value> {
         runner.pay(false)
         runner.stop(error)
         if (runner.isHedge) {
+          runner.tellEnd('failed')
           runner.tellFailed()
           runner.beside?.end(false)
         }
@@ -116,7 +130,7 @@ export function race<Value>(options: RaceOptions<Value>): Promise<Value> {
       return begin(runner)
     }
     const enter = (isHedge: boolean): void => {
-      const runner = runnerOf(call, isHedge ? call.beside?.() : undefined, isHedge)
+      const runner = runnerOf(call, isHedge ? call.beside?.() : undefined, isHedge ? hedgeEnded : undefined)
       runners.push(runner)
       run(runner).then(
         (value) => end(() => finish(runner, value)),
@@ -137,7 +151,11 @@ export function race<Value>(options: RaceOptions<Value>): Promise<Value> {
   })
 }
 
-function runnerOf(call: BoundedCall, beside: AttemptBeside | undefined, isHedge: boolean): Runner {
+function runnerOf(
+  call: BoundedCall,
+  beside: AttemptBeside | undefined,
+  hedgeEnded: RaceOptions<unknown>['hedgeEnded'] | undefined,
+): Runner {
   const controller = new AbortController()
   const { attempts } = call
   const own = beside?.call ?? call
@@ -146,9 +164,10 @@ function runnerOf(call: BoundedCall, beside: AttemptBeside | undefined, isHedge:
   let target: Target | undefined
   let isPaid = false
   let isOver = false
+  let isTold = false
   const done = () => call.signal.removeEventListener('abort', leave)
   const runner: Runner = {
-    isHedge,
+    isHedge: hedgeEnded !== undefined,
     beside,
     failure: undefined,
     used: () => undefined,
@@ -192,6 +211,11 @@ function runnerOf(call: BoundedCall, beside: AttemptBeside | undefined, isHedge:
       controller.abort(reason)
       isOver = true
       runner.close()
+    },
+    tellEnd(end) {
+      if (isTold) return
+      isTold = true
+      hedgeEnded?.(end, target)
     },
     tellOutrun() {
       if (target !== undefined) own.outrun?.(target)

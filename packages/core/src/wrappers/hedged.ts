@@ -1,14 +1,23 @@
 import { z } from 'zod'
 import { configInvalid } from '../errors.js'
+import { targetOf } from '../inference/call.js'
 import type { Call, Model, ModelStream } from '../inference/model.js'
 import { streamOf } from '../inference/service-stream.js'
 import type { Part, Task, Tasks } from '../inference/task.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
+import type { Target } from '../target.js'
 import { isAnything, noUsage, type Usage } from '../usage.js'
 import { admit, withAttempts } from './failure.js'
-import { type Racer, race } from './hedge-race.js'
+import { type HedgeEnd, type Racer, race } from './hedge-race.js'
 import { type LearnedDelay, learnedDelay } from './learned-delay.js'
 import { passesOnce } from './passes-once.js'
+
+/** What became of a hedge, or that there was none: `withheld`, because the budget of hedges was used up. */
+export interface HedgeResult {
+  readonly outcome: HedgeEnd | 'withheld'
+  /** Whom it was sent to last, or would have been. */
+  readonly target: Target
+}
 
 export interface HedgeOptions<T extends Task> {
   /** Without a first output for so long, another attempt goes beside the one under way; and another after as long again. Milliseconds. */
@@ -25,21 +34,38 @@ export interface HedgeOptions<T extends Task> {
   readonly budgetBurst?: number
   /** How often a call is sent to a model at most, by all wrappers within this one. Default 6. */
   readonly maxAttempts?: number
+  /** Told what became of each hedge. */
+  readonly onHedge?: (result: HedgeResult) => void
   /** Milliseconds, never going back. Default `performance.now`. */
   readonly now?: () => number
 }
 
 /** What of it can be written as data. */
 export const hedgeSettings = z.strictObject({
-  afterMs: z.number().min(0).max(3_600_000),
-  after: z.literal('p95').optional(),
-  maxHedges: z.int().min(1).max(5).default(1),
-  budgetRatio: z.number().min(0).max(5).default(0.1),
-  budgetBurst: z.number().min(0).max(10_000).default(10),
+  afterMs: z
+    .number()
+    .min(0)
+    .max(3_600_000)
+    .describe(
+      'Milliseconds without a first output, after which another attempt goes beside the one under way; and another after as long again.',
+    ),
+  after: z
+    .literal('p95')
+    .optional()
+    .describe('`p95`: later than `afterMs`, where one call in twenty takes longer than that (of the last 100).'),
+  maxHedges: z.int().min(1).max(5).default(1).describe('Attempts beside the first.'),
+  budgetRatio: z
+    .number()
+    .min(0)
+    .max(5)
+    .default(0.1)
+    .describe('Hedges for each call, on average: an upstream that is slow for all does not get twice the load.'),
+  budgetBurst: z.number().min(0).max(10_000).default(10).describe('Hedges that may be saved up.'),
 })
 const schema = hedgeSettings.extend({
   target: objectOption<Model>('a model of a provider', 'run').optional(),
   maxAttempts: z.int().min(1).max(50).default(6),
+  onHedge: functionOption<(result: HedgeResult) => void>().optional(),
   now: functionOption<() => number>().default(() => () => performance.now()),
 })
 
@@ -52,10 +78,17 @@ const schema = hedgeSettings.extend({
  */
 export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>): Model<T> {
   const checked = checkedOptions('hedged', schema, options)
-  const { afterMs, after, maxHedges, budgetRatio, budgetBurst, maxAttempts, now } = checked
+  const { afterMs, after, maxHedges, budgetRatio, budgetBurst, maxAttempts, onHedge, now } = checked
   const { target = model } = options
   if (target.task !== model.task) throw configInvalid('hedged: target must do the same task.')
   let saved = budgetBurst
+  const tell = (outcome: HedgeResult['outcome'], to: Target = targetOf(target)): void => {
+    try {
+      onHedge?.({ outcome, target: to })
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : String(error))
+    }
+  }
   // A whole answer takes longer than the first word of one.
   const delays = { run: learnedDelay(afterMs), stream: learnedDelay(afterMs) }
 
@@ -75,7 +108,11 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
       maxHedges,
       afterMs: delay.ms(),
       mayHedge() {
-        if (saved < 1 || call.attempts.left <= 0 || passesOnce(input)) return false
+        if (call.attempts.left <= 0 || passesOnce(input)) return false
+        if (saved < 1) {
+          tell('withheld')
+          return false
+        }
         saved -= 1
         return true
       },
@@ -89,6 +126,7 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
         if (after === 'p95') delay.learn(now() - begunAt)
         won(value, racer)
       },
+      hedgeEnded: tell,
     })
   }
 

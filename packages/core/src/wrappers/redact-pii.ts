@@ -28,10 +28,18 @@ export const patternName = z.string().regex(/^[A-Za-z][A-Za-z0-9_]{0,39}$/, 'mus
 
 /** What of it can be written as data. */
 export const redactSettings = z.strictObject({
-  name: guardName.default('pii'),
-  kinds: z.array(z.enum(piiKinds)).default(piiKinds),
-  secrets: z.boolean().default(true),
-  restore: z.boolean().default(false),
+  name: guardName
+    .default('pii')
+    .describe('What it is called in errors, logs and metrics: 1 to 64 letters, digits, `_`, `.` and `-`.'),
+  kinds: z.array(z.enum(piiKinds)).default(piiKinds).describe('What is taken out, each by its form.'),
+  secrets: z
+    .boolean()
+    .default(true)
+    .describe('Takes out keys of vendors and of Tollgate, web tokens and private keys too.'),
+  restore: z
+    .boolean()
+    .default(false)
+    .describe('Puts the values back where the answer names their placeholders, for the caller alone.'),
 })
 const schema = redactSettings.extend({ patterns: z.record(patternName, z.instanceof(RegExp)).default({}) })
 

@@ -29,12 +29,36 @@ export interface RetryOptions {
 
 /** What of it can be written as data. */
 export const retrySettings = z.strictObject({
-  maxAttempts: z.int().min(1).max(10).default(3),
-  baseMs: z.number().min(0).max(60_000).default(250),
-  maxMs: z.number().min(0).max(60_000).default(8_000),
-  maxRetryAfterMs: z.number().min(0).max(600_000).default(10_000),
-  budgetRatio: z.number().min(0).max(10).default(0.2),
-  budgetBurst: z.number().min(0).max(10_000).default(20),
+  maxAttempts: z
+    .int()
+    .min(1)
+    .max(10)
+    .default(3)
+    .describe('Attempts of a call at one model, the first included. 1: none is tried again.'),
+  baseMs: z
+    .number()
+    .min(0)
+    .max(60_000)
+    .default(250)
+    .describe(
+      'Milliseconds. The wait before attempt n is drawn from 0 to baseMs × 2^(n−2), so that callers who failed together do not come back together.',
+    ),
+  maxMs: z.number().min(0).max(60_000).default(8_000).describe('Milliseconds that such a wait has at most.'),
+  maxRetryAfterMs: z
+    .number()
+    .min(0)
+    .max(600_000)
+    .default(10_000)
+    .describe(
+      "Milliseconds. An upstream's `Retry-After` is waited for if it is no longer than this; else its error is passed on, or another target follows.",
+    ),
+  budgetRatio: z
+    .number()
+    .min(0)
+    .max(10)
+    .default(0.2)
+    .describe('Retries for each first attempt, on average: a sick upstream is not asked many times as much.'),
+  budgetBurst: z.number().min(0).max(10_000).default(20).describe('Retries that may be saved up while all is well.'),
 })
 const schema = retrySettings.extend({
   random: functionOption<() => number>().default(() => Math.random),

@@ -57,11 +57,31 @@ export interface ShadowedModel<T extends Task> extends Model<T> {
 
 /** What of it can be written as data. */
 export const shadowSettings = z.strictObject({
-  share: z.number().min(0).max(1),
-  sticky: z.literal('principal').optional(),
-  maxConcurrent: z.int().min(1).max(10_000).default(10),
-  timeoutMs: z.int().min(1).max(3_600_000).default(60_000),
-  drainMs: z.int().min(0).max(3_600_000).default(5_000),
+  share: z.number().min(0).max(1).describe('Part of the answered calls that has a shadow, 0 to 1.'),
+  sticky: z
+    .literal('principal')
+    .optional()
+    .describe('`principal`: the same callers always or never, instead of by lot.'),
+  maxConcurrent: z
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(10)
+    .describe('Shadows under way at once. More are dropped, and counted.'),
+  timeoutMs: z
+    .int()
+    .min(1)
+    .max(3_600_000)
+    .default(60_000)
+    .describe('Milliseconds that a shadow may take, all its attempts together.'),
+  drainMs: z
+    .int()
+    .min(0)
+    .max(3_600_000)
+    .default(5_000)
+    .describe(
+      'Milliseconds for which the end of the server, or a change of the configuration, waits for those under way.',
+    ),
 })
 const schema = shadowSettings.extend({
   to: objectOption<Model>('a model of a provider', 'run'),

@@ -14,9 +14,13 @@ export interface TimeoutsOptions {
   readonly idleMs?: number
 }
 
-const limit = z.int().min(1).max(86_400_000).optional()
+const limit = (what: string) => z.int().min(1).max(86_400_000).optional().describe(what)
 export const timeoutsSettings = z
-  .strictObject({ totalMs: limit, firstOutputMs: limit, idleMs: limit })
+  .strictObject({
+    totalMs: limit('Milliseconds from the beginning of an attempt to the end of its answer, streams included.'),
+    firstOutputMs: limit('Milliseconds to the first output of a stream.'),
+    idleMs: limit('Milliseconds between two parts of a stream; time in which the caller does not read does not count.'),
+  })
   .refine((given) => Object.values(given).some((each) => each !== undefined), 'give totalMs, firstOutputMs or idleMs')
 
 /**

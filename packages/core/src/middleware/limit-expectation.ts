@@ -1,0 +1,64 @@
+import { type ExpectedUsage, expectedUsage } from '../http/expected-usage.js'
+import { type Principal, principalKey } from '../principal.js'
+import { completionTokens, totalTokens, type Usage } from '../usage.js'
+import { type LimitEstimate, learned } from './limit-estimate.js'
+import type { LimitSubject } from './limit-rules.js'
+
+/** A guess that is further off is none. */
+const mostOfExpected = 100
+
+/** What a request is expected to use of a model, by its body, its route and what the caller's others have used. */
+export interface LimitExpectation {
+  /** `undefined`: nothing is known of it. */
+  usage(subject: LimitSubject, estimate: LimitEstimate | undefined): Usage | undefined
+  /** A call of the model is over, and used this. */
+  learn(subject: LimitSubject, model: string, usage: Usage): void
+}
+
+/** @param initialOutputTokens of an answer that is not bounded, as long as nothing is known */
+export function limitExpectation(initialOutputTokens: number): LimitExpectation {
+  const outputs = learned(initialOutputTokens)
+  // Of what a route has told; at first all of it.
+  const parts = learned(1)
+
+  return {
+    usage({ principal, target, context }, estimate) {
+      const caller = callerOf(principal)
+      const expected = expectedUsage(context)
+      const model = target?.model ?? estimate?.model ?? ''
+      const ofText = estimate === undefined ? undefined : usageOf(estimate, () => outputs.expect(caller, model))
+      if (expected === undefined) return ofText
+      const { usage, learnedAs } = expected
+      const told = learnedAs === undefined ? usage : times(usage, parts.expect(caller, `${model}\n${learnedAs}`))
+      return { inputTokens: 0, outputTokens: 0, ...ofText, ...told, estimated: true }
+    },
+    learn({ principal, context }, model, usage) {
+      const caller = callerOf(principal)
+      outputs.learn(caller, model, completionTokens(usage))
+      const expected = expectedUsage(context)
+      const part = expected?.learnedAs === undefined ? undefined : partOf(usage, expected)
+      if (part !== undefined) parts.learn(caller, `${model}\n${expected?.learnedAs}`, part)
+    },
+  }
+}
+
+function usageOf({ inputTokens, maxOutputTokens }: LimitEstimate, unbounded: () => number): Usage {
+  return { inputTokens, outputTokens: maxOutputTokens ?? Math.ceil(unbounded()), estimated: true }
+}
+
+function times(usage: ExpectedUsage['usage'], part: number): ExpectedUsage['usage'] {
+  return Object.fromEntries(Object.entries(usage).map(([bucket, count]) => [bucket, Math.ceil(count * part)]))
+}
+
+/** How much of what was expected was used: by rows, where the upstream counts in them, else by tokens. */
+function partOf(usage: Usage, { usage: told }: ExpectedUsage): number | undefined {
+  const [used, expected] =
+    usage.rows === undefined
+      ? [totalTokens(usage), totalTokens({ inputTokens: 0, outputTokens: 0, ...told, estimated: true })]
+      : [usage.rows, told.rows ?? 0]
+  return expected > 0 ? Math.min(used / expected, mostOfExpected) : undefined
+}
+
+function callerOf(principal: Principal | undefined): string {
+  return principal === undefined ? '' : principalKey(principal)
+}
