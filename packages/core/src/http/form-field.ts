@@ -13,6 +13,8 @@ export interface FormFieldOptions {
   readonly maxHeldBytes: number
   /** Where what comes before the field waits beyond that, in a file without a name. Absent: it is refused. */
   readonly spoolFolder: string | undefined
+  /** Short fields that are wanted too, as far as they come before the files; for them the form waits until the first file begins. Default none. */
+  readonly notes?: readonly string[]
   /** Bytes of the whole form. */
   readonly maxBytes: number
   /** Milliseconds for the field to come, or for the beginning that is held; from there on between two pieces. */
@@ -23,6 +25,8 @@ export interface FormFieldOptions {
 export interface FormField {
   /** `undefined`: the form has none. */
   readonly value: string | undefined
+  /** Those of `notes` that came. */
+  readonly noted: ReadonlyMap<string, string>
   /** With its boundary, in one way of writing: whatever else the caller's says of it is not handed on. */
   readonly contentType: string
   /**
@@ -48,13 +52,13 @@ export function isFormType(contentType: string | undefined): contentType is stri
  * @throws TollgateError `invalid_request` for a form that is malformed or has the field too late; `unsupported_media_type`, `payload_too_large`, `request_timeout`, `client_closed`
  */
 export async function formField(req: IncomingMessage, options: FormFieldOptions): Promise<FormField> {
-  const { name, header, maxHeldBytes, spoolFolder, maxBytes, timeoutMs } = options
+  const { name, header, maxHeldBytes, spoolFolder, maxBytes, timeoutMs, notes = [] } = options
   const { 'content-type': contentType = '', 'content-length': given } = req.headers
   const boundary = boundaryOf(contentType)
   if (isEncoded(req)) throw encodedBody()
   if (Number(given ?? 0) > maxBytes) throw tooLarge(maxBytes)
   const reader = bodyReader(req)
-  const scanner = formScanner(boundary, name)
+  const scanner = formScanner(boundary, name, notes)
   let received = 0
   /** What is decided of the next bytes; `undefined` at the end. */
   const next = async (): Promise<FormPiece[] | undefined> => {
@@ -79,14 +83,18 @@ export async function formField(req: IncomingMessage, options: FormFieldOptions)
   }
   /** Until the field is found, or the form is over. */
   const search = async (): Promise<void> => {
-    const late = new TollgateError('request_timeout', `The field ${name} did not arrive within ${timeoutMs} ms.`)
-    const timer = setTimeout(() => reader.fail(late), timeoutMs).unref()
+    const late = () => {
+      const what = found === undefined ? `The field ${name}` : 'What a form has before its files'
+      return new TollgateError('request_timeout', `${what} did not arrive within ${timeoutMs} ms.`)
+    }
+    const timer = setTimeout(() => reader.fail(late()), timeoutMs).unref()
     try {
       for (let pieces = await next(); pieces !== undefined; pieces = await next()) {
         held.push(...pieces)
-        found = pieces.find((piece): piece is Exclude<FormPiece, Buffer> => !Buffer.isBuffer(piece))
-        if (found !== undefined) return
+        found ??= pieces.find((piece): piece is Exclude<FormPiece, Buffer> => !Buffer.isBuffer(piece))
+        if (found !== undefined && (notes.length === 0 || scanner.hasFile())) return
         if (received <= maxHeldBytes) continue
+        if (found !== undefined) return
         if (spoolFolder === undefined) throw tooLate(options)
         timer.refresh()
         spool ??= await fileSpool(spoolFolder)
@@ -106,6 +114,7 @@ export async function formField(req: IncomingMessage, options: FormFieldOptions)
 
   return {
     value,
+    noted: scanner.noted(),
     contentType: `multipart/form-data; boundary=${/^[\w'+.-]+$/.test(boundary) ? boundary : `"${boundary}"`}`,
     close,
     send(own) {

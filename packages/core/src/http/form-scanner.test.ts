@@ -26,6 +26,33 @@ function scanned(form: string, own: string, size: number) {
   return { out: out.join(''), values, isComplete: scanner.isComplete() }
 }
 
+it.each([1, 3, 64, 1_000])('notes short fields as they pass, in pieces of %i bytes', (size) => {
+  const scanner = formScanner('b', 'model', ['n', 'size', 'long', 'file'])
+  const form = [
+    field('n', '1') + field('other', 'x') + field('model', 'm') + field('n', '3') + field('long', 'y'.repeat(65)),
+    field('size', '1024x1024') + file('abc') + field('size', 'late') + end,
+  ]
+  const push = (text: string) => {
+    const out: string[] = []
+    for (let at = 0; at < text.length; at += size) {
+      for (const piece of scanner.push(Buffer.from(text.slice(at, at + size), 'latin1'))) {
+        out.push(Buffer.isBuffer(piece) ? piece.toString('latin1') : (piece.value?.toString() ?? ''))
+      }
+    }
+    return out.join('')
+  }
+  let out = push(form[0] as string)
+  expect([...scanner.noted()]).toEqual([['n', '3']])
+  expect(scanner.hasFile()).toBe(false)
+  out += push(form[1] as string)
+  expect([...scanner.noted()]).toEqual([
+    ['n', '3'],
+    ['size', 'late'],
+  ])
+  expect(scanner.hasFile()).toBe(true)
+  expect(out).toBe(form.join(''))
+})
+
 const sizes = [1, 2, 3, 5, 7, 11, 64, 1_000]
 
 describe.each(sizes)('in pieces of %i bytes', (size) => {

@@ -12,20 +12,27 @@ export interface FormScanner {
   push(chunk: Buffer): FormPiece[]
   /** The last boundary has come. */
   isComplete(): boolean
+  /** A file has begun. */
+  hasFile(): boolean
+  /** What was noted so far: fields that have passed whole, the last of a name. */
+  noted(): ReadonlyMap<string, string>
 }
 
 /** Bytes of the header of one part. */
 const maxHeaderBytes = 8_192
 /** Bytes of the field's value. */
 const maxValueBytes = 1_024
+/** A field that is longer is not noted. */
+const maxNoteBytes = 64
 
 /**
  * `multipart/form-data` (RFC 7578), read strictly: whoever gets the bytes may read them another way, and must not find a field that was not seen here. So the first boundary begins the body, lines end in CRLF, the
  * boundary stands nowhere but between parts, a part has one plain `Content-Disposition`, and the field stands once.
  *
+ * @param notes names of short fields that are noted as they pass
  * @throws TollgateError `invalid_request`, from `push`
  */
-export function formScanner(boundary: string, field: string): FormScanner {
+export function formScanner(boundary: string, field: string, notes: readonly string[] = []): FormScanner {
   const dashes = Buffer.from(`--${boundary}`, 'latin1')
   let state: 'start' | 'delimited' | 'header' | 'content' | 'closed' = 'start'
   let rest: Buffer = Buffer.alloc(0)
@@ -35,6 +42,10 @@ export function formScanner(boundary: string, field: string): FormScanner {
   /** Of a part that is the field: its value so far. */
   let value: Buffer[] | undefined
   let isFound = false
+  let hasFile = false
+  const noted = new Map<string, string>()
+  /** Of a part that is noted: its name, and its value so far. */
+  let note: { readonly name: string; value: string } | undefined
   /** Behind the last boundary: what may be the beginning of another. */
   let tail: Buffer = Buffer.alloc(0)
 
@@ -79,6 +90,8 @@ export function formScanner(boundary: string, field: string): FormScanner {
         const header = rest.subarray(0, end)
         if (header.includes(dashes)) throw malformed('its boundary stands within the header of a part')
         const { name, isFile } = readHeader(header.toString('latin1'))
+        hasFile ||= isFile
+        note = !isFile && notes.includes(name) ? { name, value: '' } : undefined
         // There are parsers for which these are the same.
         if (name.trim().toLowerCase() === field) {
           if (name !== field) throw malformed(`it has a field that is called nearly ${field}`)
@@ -97,6 +110,8 @@ export function formScanner(boundary: string, field: string): FormScanner {
         if (at !== -1 && (at < 2 || rest.toString('latin1', at - 2, at) !== '\r\n')) {
           throw malformed('its boundary stands within a part')
         }
+        if (note !== undefined) note.value += rest.toString('latin1', 0, Math.min(decided, maxNoteBytes + 1))
+        if (note !== undefined && note.value.length > maxNoteBytes) note = undefined
         if (value === undefined) pass(decided)
         else if (decided > 0) {
           flush(pieces)
@@ -111,6 +126,7 @@ export function formScanner(boundary: string, field: string): FormScanner {
           flush(pieces)
           pieces.push({ value: Buffer.concat(value) })
         }
+        if (note !== undefined) noted.set(note.name, note.value)
         value = undefined
         pass(2 + dashes.length)
         state = 'delimited'
@@ -136,6 +152,8 @@ export function formScanner(boundary: string, field: string): FormScanner {
       return pieces
     },
     isComplete: () => state === 'closed',
+    hasFile: () => hasFile,
+    noted: () => noted,
   }
 }
 

@@ -29,6 +29,19 @@ const bytesPerTextToken = 3
 /** Words of what was heard, by its tokens. */
 const wordsOfSound = 1 / 3
 
+/** What is known of a body before it is read. */
+export interface MediaUpload {
+  /** Of the body, or the most that it may have. */
+  readonly uploadBytes: number
+  /** Which of both. */
+  readonly isSized: boolean
+  /** Of a form, those of {@link tellingFields} that came before its files. */
+  readonly fields: ReadonlyMap<string, string>
+}
+
+/** Fields of forms that say how much is asked for. */
+export const tellingFields = ['n', 'size', 'quality', 'stream', 'partial_images']
+
 export function kindOf({ path }: MediaInput): MediaKind {
   if (path.startsWith('/images/')) return 'image'
   return path === '/audio/speech' ? 'speech' : 'transcript'
@@ -71,17 +84,15 @@ export function estimatedMedia(input: MediaInput, { sentBytes, pictures }: Media
 }
 
 /**
- * The most that a request will use, as far as it can be told before it is sent. Of a form only the bytes are known: pictures are then one, in the best quality, and sound is as long as speech codecs make it; what
+ * The most that a request will use, as far as it can be told before it is sent. Of a form that does not say it before its files, pictures are one, in the best quality; sound is as long as speech codecs make it. What
  * forms really have is learnt.
- *
- * @param uploadBytes of the body, or the most it may have; `isSized`: which of both
  */
 export function expectedMedia(
   input: MediaInput,
-  { uploadBytes, isSized }: { readonly uploadBytes: number; readonly isSized: boolean },
+  { uploadBytes, isSized, fields }: MediaUpload,
 ): { readonly usage: Omit<Usage, 'estimated'>; readonly learnedAs?: string } {
   const isForm = 'form' in input.body
-  const json: Json = 'json' in input.body ? input.body.json : {}
+  const json: Json = 'json' in input.body ? input.body.json : formJson(fields)
   switch (kindOf(input)) {
     case 'image': {
       const { stream, partial_images: partial, images, mask } = json
@@ -98,7 +109,8 @@ export function expectedMedia(
           outputImageTokens: rows * each,
           rows,
         },
-        ...(isForm ? { learnedAs: 'pictures from a form' } : {}),
+        // How many there are may still come.
+        ...(isForm && json['n'] === undefined ? { learnedAs: 'pictures from a form' } : {}),
       }
     }
     case 'speech': {
@@ -125,6 +137,14 @@ export function expectedMedia(
 }
 
 type Json = Readonly<Record<string, unknown>>
+
+/** Fields of a form as they would be in JSON. */
+function formJson(fields: MediaUpload['fields']): Json {
+  const counts = new Set(['n', 'partial_images'])
+  return Object.fromEntries(
+    [...fields].map(([name, value]) => [name, counts.has(name) ? Number(value) : value === 'true' ? true : value]),
+  )
+}
 
 function picturesAsked({ n }: Json, most: number): number {
   return Number.isSafeInteger(n) && (n as number) > 0 ? Math.min(n as number, most) : 1

@@ -12,7 +12,7 @@ import { type EventStream, openEventStream } from '../http/sse.js'
 import type { InferenceService } from '../inference/service.js'
 import type { MediaInput, MediaPath } from '../inference/task.js'
 import { checkedOptions } from '../options.js'
-import { expectedMedia } from '../providers/media-usage.js'
+import { expectedMedia, tellingFields } from '../providers/media-usage.js'
 import { mediaRequest } from '../wire/openai-media.js'
 import { parseWith } from '../wire/parse.js'
 import { type AnsweredStream, bodyOptionsSchema, invokeStream, type OnDisconnect, serviceSchema } from './invoke.js'
@@ -58,11 +58,15 @@ export function mediaRoute(name: string, path: MediaPath, options: MediaRouteOpt
     context.dialect ??= 'openai'
     onlyPost(req)
     const send = (answered: AnsweredStream<'media'>) => sendMedia(req, res, answered, { heartbeatMs, onDisconnect })
-    const ask = (model: string | undefined, body: MediaInput['body']) => {
+    const ask = (
+      model: string | undefined,
+      body: MediaInput['body'],
+      fields: ReadonlyMap<string, string> = new Map(),
+    ) => {
       const input: MediaInput = { path, body }
       const { 'content-length': length } = req.headers
       const uploadBytes = length === undefined ? Math.min(maxBytes, context.maxBodyBytes ?? maxBytes) : Number(length)
-      expectUsage(context, expectedMedia(input, { uploadBytes, isSized: length !== undefined }))
+      expectUsage(context, expectedMedia(input, { uploadBytes, isSized: length !== undefined, fields }))
       return invokeStream(context, req, res, service, 'media', model, input, send, onDisconnect)
     }
     if (!isFormType(req.headers['content-type'])) {
@@ -72,10 +76,11 @@ export function mediaRoute(name: string, path: MediaPath, options: MediaRouteOpt
       return
     }
     const header = 'x-tollgate-model'
-    const form = await formField(req, { name: 'model', header, maxHeldBytes, spoolFolder, maxBytes, timeoutMs })
+    const notes = path.startsWith('/images/') ? tellingFields : []
+    const form = await formField(req, { name: 'model', header, notes, maxHeldBytes, spoolFolder, maxBytes, timeoutMs })
     try {
       const { model } = parseWith(mediaRequest, { model: form.value })
-      await ask(model, { form })
+      await ask(model, { form }, form.noted)
     } finally {
       await form.close()
     }
