@@ -100,6 +100,11 @@ function said(upstream: string, { status, message }: ErrorAnswer): string {
     : `The upstream ${upstream} refused the request: ${message}`
 }
 
+/** The error of an exchange that was not HTTP as it should be. */
+export function notHttp(upstream: string, cause?: unknown): TollgateError {
+  return new TollgateError('upstream_invalid', `The upstream ${upstream} did not keep to HTTP.`, { cause })
+}
+
 /** The error of an exchange that had no proper answer. Names the upstream, never its address. */
 export function transportError(upstream: string, cause: unknown): TollgateError {
   // What was to be sent broke off, not the upstream.
@@ -123,7 +128,7 @@ export function transportError(upstream: string, cause: unknown): TollgateError 
       return new TollgateError('upstream_failed', `The upstream ${upstream} has no address at the moment.`, { cause })
     case 'UND_ERR_HEADERS_OVERFLOW':
     case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
-      return new TollgateError('upstream_invalid', `The upstream ${upstream} did not keep to HTTP.`, { cause })
+      return notHttp(upstream, cause)
     case 'UND_ERR_INVALID_ARG':
       // A key or a header with characters that HTTP does not allow: never sent.
       return new TollgateError('internal', `The request to the upstream ${upstream} could not be made.`, { cause })
@@ -131,9 +136,7 @@ export function transportError(upstream: string, cause: unknown): TollgateError 
     case 'UND_ERR_CLOSED':
       return new TollgateError('not_ready', `The connection to the upstream ${upstream} is closed.`, { cause })
   }
-  if (name === 'HTTPParserError') {
-    return new TollgateError('upstream_invalid', `The upstream ${upstream} did not keep to HTTP.`, { cause })
-  }
+  if (name === 'HTTPParserError') return notHttp(upstream, cause)
   return new TollgateError('upstream_failed', `The upstream ${upstream} broke the connection.`, { cause })
 }
 
