@@ -77,17 +77,17 @@ export function errorInSuccess(upstream: Upstream, error: unknown): TollgateErro
   const fields = errorFields(upstream, error)
   const kind = `${fields.type ?? ''} ${fields.code ?? ''}`
   // Routers of models send the status that they would have answered with.
-  const status = Number(fields.code)
-  if (status >= 400 && status <= 599) return answerError(upstream.name, { status, headers: {}, ...fields })
-  if (kind.includes('authentication') || kind.includes('permission')) {
-    return answerError(upstream.name, { status: 401, headers: {}, ...fields })
-  }
-  if (kind.includes('rate_limit')) return answerError(upstream.name, { status: 429, headers: {}, ...fields })
-  if (kind.includes('invalid_request') || kind.includes('context_length')) {
-    return answerError(upstream.name, { status: 400, headers: {}, ...fields })
-  }
+  const told = Number(fields.code)
+  const status = told >= 400 && told <= 599 ? told : statusOfKind(kind)
+  if (status !== undefined) return answerError(upstream.name, { status, headers: delayOf(error, {}), ...fields })
   const cause = new Error(`${upstream.name} sent an error: ${fields.message ?? 'no message'}`)
   return new TollgateError('upstream_failed', `The upstream ${upstream.name} broke off with an error.`, { cause })
+}
+
+function statusOfKind(kind: string): number | undefined {
+  if (kind.includes('authentication') || kind.includes('permission')) return 401
+  if (kind.includes('rate_limit')) return 429
+  return kind.includes('invalid_request') || kind.includes('context_length') ? 400 : undefined
 }
 
 export function isOfType(contentType: string, mediaType: string): boolean {

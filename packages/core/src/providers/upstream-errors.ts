@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { isTollgateError, TollgateError } from '../errors.js'
+import { retryAfter, windowReset } from './retry-after.js'
 
 /** What an upstream's error answer says, as far as anyone may see it. */
 export interface ErrorAnswer {
@@ -12,9 +13,6 @@ export interface ErrorAnswer {
   readonly type?: string | undefined
 }
 
-/** Upstreams that are long in mending say so; beyond a day it is no hint for a request. */
-const longestRetryMs = 86_400_000
-
 /**
  * The error of an HTTP status that is no success. What is the caller's fault keeps its status and the upstream's words; what is ours or
  * the upstream's becomes a 502 or 504, so that nobody takes a refusal of our key for one of theirs.
@@ -22,7 +20,7 @@ const longestRetryMs = 86_400_000
 export function answerError(upstream: string, answer: ErrorAnswer): TollgateError {
   const { status, code, type } = answer
   const cause = new Error(`${upstream} answered ${status}: ${answer.message ?? 'no message'}`)
-  const retryAfterMs = retryAfter(answer.headers)
+  const retryAfterMs = retryAfter(answer.headers) ?? (status === 429 ? windowReset(answer.headers) : undefined)
   const hint = retryAfterMs === undefined ? {} : { retryAfterMs }
   if (code === 'insufficient_quota' || type === 'insufficient_quota' || status === 402) {
     return new TollgateError('upstream_credentials', `The account at the upstream ${upstream} is out of credit.`, {
@@ -138,23 +136,4 @@ export function transportError(upstream: string, cause: unknown): TollgateError 
   }
   if (name === 'HTTPParserError') return notHttp(upstream, cause)
   return new TollgateError('upstream_failed', `The upstream ${upstream} broke the connection.`, { cause })
-}
-
-/**
- * Milliseconds that an answer asks to wait: `retry-after-ms` if there, else `Retry-After` in seconds (fractions too, as seen in the
- * wild) or as a date (RFC 9110, 10.2.3). `undefined` for none, a past date or nonsense.
- */
-export function retryAfter(headers: IncomingHttpHeaders, now: () => number = Date.now): number | undefined {
-  const exact = milliseconds(headers['retry-after-ms'], 1)
-  if (exact !== undefined) return exact
-  const plain = headers['retry-after']
-  const seconds = milliseconds(plain, 1000)
-  if (seconds !== undefined || plain === undefined) return seconds
-  const date = Date.parse(plain) - now()
-  return date > 0 ? Math.min(date, longestRetryMs) : undefined
-}
-
-function milliseconds(value: string | string[] | undefined, unit: number): number | undefined {
-  if (typeof value !== 'string' || !/^\d{1,12}(\.\d{1,6})?$/.test(value)) return undefined
-  return Math.min(Number(value) * unit, longestRetryMs)
 }

@@ -44,7 +44,7 @@ export interface FaultyRequest {
 export interface FaultyUpstream {
   readonly baseUrl: string
   /** How answers to this model go. Without it they are healthy. */
-  play(model: string, play: Play, script?: UpstreamScript): void
+  play(model: string, play: Play | undefined, script?: UpstreamScript): void
   readonly requests: readonly FaultyRequest[]
   connections(): number
   close(): Promise<void>
@@ -93,7 +93,7 @@ export async function faultyUpstream(wire: FixtureWire): Promise<FaultyUpstream>
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
     baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}${wire.version}`,
-    play: (model, play, script = {}) => void plays.set(model, { play, script }),
+    play: (model, play = healthily, script = {}) => void plays.set(model, { play, script }),
     requests,
     connections: () => sockets.size,
     async close() {
