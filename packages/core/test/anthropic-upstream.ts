@@ -1,6 +1,7 @@
 import {
   defaultText,
   type FixtureUpstream,
+  type FixtureWire,
   fixtureUpstream,
   piecesOf,
   type UpstreamScript,
@@ -12,35 +13,35 @@ export const anthropicKey = 'sk-ant-upstream-secret-0123456789'
 
 type Body = Readonly<Record<string, unknown>>
 
+/** Anthropic's wire. */
+export const anthropicWire: FixtureWire = {
+  version: '/v1',
+  refuse(headers) {
+    if (headers['x-api-key'] !== anthropicKey) {
+      return { status: 401, json: failure('authentication_error', `invalid x-api-key ${headers['x-api-key']}`) }
+    }
+    if (headers['anthropic-version'] === undefined) {
+      return { status: 400, json: failure('invalid_request_error', 'anthropic-version: header is required') }
+    }
+    return undefined
+  },
+  answer(path, body, script) {
+    if (path === '/messages/count_tokens') return { json: { input_tokens: promptTokens(body) } }
+    if (path !== '/messages') return { status: 404, json: failure('not_found_error', 'Not found') }
+    const wrong = problemOf(body)
+    if (wrong !== undefined) return { status: 400, json: failure('invalid_request_error', wrong) }
+    if (body['stream'] !== true) return { json: message(body, script) }
+    return {
+      events: events(body, script),
+      last: named({ type: 'message_stop' }),
+      error: (error) => named({ type: 'error', error }),
+    }
+  },
+}
+
 /** A server that speaks Anthropic's wire, and misbehaves on demand. */
 export function anthropicUpstream(scripts: Readonly<Record<string, UpstreamScript>> = {}): Promise<FixtureUpstream> {
-  return fixtureUpstream(
-    {
-      version: '/v1',
-      refuse(headers) {
-        if (headers['x-api-key'] !== anthropicKey) {
-          return { status: 401, json: failure('authentication_error', `invalid x-api-key ${headers['x-api-key']}`) }
-        }
-        if (headers['anthropic-version'] === undefined) {
-          return { status: 400, json: failure('invalid_request_error', 'anthropic-version: header is required') }
-        }
-        return undefined
-      },
-      answer(path, body, script) {
-        if (path === '/messages/count_tokens') return { json: { input_tokens: promptTokens(body) } }
-        if (path !== '/messages') return { status: 404, json: failure('not_found_error', 'Not found') }
-        const wrong = problemOf(body)
-        if (wrong !== undefined) return { status: 400, json: failure('invalid_request_error', wrong) }
-        if (body['stream'] !== true) return { json: message(body, script) }
-        return {
-          events: events(body, script),
-          last: named({ type: 'message_stop' }),
-          error: (error) => named({ type: 'error', error }),
-        }
-      },
-    },
-    scripts,
-  )
+  return fixtureUpstream(anthropicWire, scripts)
 }
 
 /** Rules of the real one that a bridge breaks easily. */

@@ -6,6 +6,7 @@ import {
   defaultText,
   type FixtureAnswer,
   type FixtureUpstream,
+  type FixtureWire,
   fixtureUpstream,
   type RawRequest,
   type UpstreamScript,
@@ -25,44 +26,44 @@ export const bedrockApiKey = 'bedrock-api-key-upstream-secret-0123456789'
 
 type Body = Readonly<Record<string, unknown>>
 
-/** A server that speaks the wire of Bedrock's runtime, checks every signature with Amazon's own implementation, and misbehaves on demand. */
-export function bedrockUpstream(scripts: Readonly<Record<string, UpstreamScript>> = {}): Promise<FixtureUpstream> {
-  return fixtureUpstream(
-    {
-      version: '',
-      refuse: (_headers, request) => refusalOf(request),
-      modelOf: (path) => decodeURIComponent(path.split('/')[2] ?? ''),
-      answer(path, body, script) {
-        const [, , , method] = path.split('/')
-        switch (method) {
-          case 'count-tokens': {
-            const { converse } = body['input'] as { converse: Body }
-            return { json: { inputTokens: promptTokens(converse) } }
-          }
-          case 'invoke':
-            return embedded(decodeURIComponent(path.split('/')[2] ?? ''), body)
-          case 'converse': {
-            const wrong = problemOf(body)
-            return wrong === undefined ? { json: wholeOf(body, script) } : failure(400, 'ValidationException', wrong)
-          }
-          case 'converse-stream': {
-            const wrong = problemOf(body)
-            if (wrong !== undefined) return failure(400, 'ValidationException', wrong)
-            const events = eventsOf(body, script)
-            return {
-              contentType: 'application/vnd.amazon.eventstream',
-              events: events.slice(0, -1),
-              last: events.at(-1) as Uint8Array,
-              error: (error) => exception(error as { message: string }),
-            }
-          }
-          default:
-            return failure(404, 'UnknownOperationException', 'unknown')
+/** The wire of Bedrock's runtime, with every signature checked by Amazon's own implementation. */
+export const bedrockWire: FixtureWire = {
+  version: '',
+  refuse: (_headers, request) => refusalOf(request),
+  modelOf: (path) => decodeURIComponent(path.split('/')[2] ?? ''),
+  answer(path, body, script) {
+    const [, , , method] = path.split('/')
+    switch (method) {
+      case 'count-tokens': {
+        const { converse } = body['input'] as { converse: Body }
+        return { json: { inputTokens: promptTokens(converse) } }
+      }
+      case 'invoke':
+        return embedded(decodeURIComponent(path.split('/')[2] ?? ''), body)
+      case 'converse': {
+        const wrong = problemOf(body)
+        return wrong === undefined ? { json: wholeOf(body, script) } : failure(400, 'ValidationException', wrong)
+      }
+      case 'converse-stream': {
+        const wrong = problemOf(body)
+        if (wrong !== undefined) return failure(400, 'ValidationException', wrong)
+        const events = eventsOf(body, script)
+        return {
+          contentType: 'application/vnd.amazon.eventstream',
+          events: events.slice(0, -1),
+          last: events.at(-1) as Uint8Array,
+          error: (error) => exception(error as { message: string }),
         }
-      },
-    },
-    scripts,
-  )
+      }
+      default:
+        return failure(404, 'UnknownOperationException', 'unknown')
+    }
+  },
+}
+
+/** A server that speaks the wire of Bedrock's runtime, and misbehaves on demand. */
+export function bedrockUpstream(scripts: Readonly<Record<string, UpstreamScript>> = {}): Promise<FixtureUpstream> {
+  return fixtureUpstream(bedrockWire, scripts)
 }
 
 function failure(status: number, type: string, message: string): FixtureAnswer {

@@ -1,47 +1,54 @@
-import { defaultText, type FixtureUpstream, fixtureUpstream, type UpstreamScript, wordsOf } from './fixture-upstream.js'
+import {
+  defaultText,
+  type FixtureUpstream,
+  type FixtureWire,
+  fixtureUpstream,
+  type UpstreamScript,
+  wordsOf,
+} from './fixture-upstream.js'
 
 /** The one API key it takes. */
 export const geminiKey = 'AIza-upstream-secret-0123456789'
 
 type Body = Readonly<Record<string, unknown>>
 
+/** The wire of Google's Gemini API. */
+export const geminiWire: FixtureWire = {
+  version: '/v1beta',
+  refuse(headers) {
+    if (headers['x-goog-api-key'] === geminiKey) return undefined
+    return {
+      status: 400,
+      json: failure(400, 'INVALID_ARGUMENT', 'API key not valid. Please pass a valid API key.'),
+    }
+  },
+  modelOf: (path) => decodeURIComponent(/^\/models\/([^:]+)/.exec(path)?.[1] ?? ''),
+  answer(path, body, script) {
+    const [, method] = path.split(':')
+    switch (method) {
+      case 'countTokens':
+        return { json: { totalTokens: promptTokens((body['generateContentRequest'] ?? body) as Body) } }
+      case 'batchEmbedContents':
+        return { json: { embeddings: (body['requests'] as Body[]).map(embedding) } }
+      case 'generateContent':
+        return { json: wholeOf(body, script) }
+      case 'streamGenerateContent': {
+        const events = eventsOf(body, script).map((event) => `data: ${JSON.stringify(event)}`)
+        return {
+          events: events.slice(0, -1),
+          last: events.at(-1) ?? '',
+          error: (error) => `data: ${JSON.stringify({ error })}`,
+        }
+      }
+      default:
+        return { status: 404, json: failure(404, 'NOT_FOUND', 'Not found') }
+    }
+  },
+}
+
 /** A server that speaks the wire of Google's Gemini API, and misbehaves on demand. */
 export function geminiUpstream(scripts: Readonly<Record<string, UpstreamScript>> = {}): Promise<FixtureUpstream> {
-  return fixtureUpstream(
-    {
-      version: '/v1beta',
-      refuse(headers) {
-        if (headers['x-goog-api-key'] === geminiKey) return undefined
-        return {
-          status: 400,
-          json: failure(400, 'INVALID_ARGUMENT', 'API key not valid. Please pass a valid API key.'),
-        }
-      },
-      modelOf: (path) => decodeURIComponent(/^\/models\/([^:]+)/.exec(path)?.[1] ?? ''),
-      answer(path, body, script) {
-        const [, method] = path.split(':')
-        switch (method) {
-          case 'countTokens':
-            return { json: { totalTokens: promptTokens((body['generateContentRequest'] ?? body) as Body) } }
-          case 'batchEmbedContents':
-            return { json: { embeddings: (body['requests'] as Body[]).map(embedding) } }
-          case 'generateContent':
-            return { json: wholeOf(body, script) }
-          case 'streamGenerateContent': {
-            const events = eventsOf(body, script).map((event) => `data: ${JSON.stringify(event)}`)
-            return {
-              events: events.slice(0, -1),
-              last: events.at(-1) ?? '',
-              error: (error) => `data: ${JSON.stringify({ error })}`,
-            }
-          }
-          default:
-            return { status: 404, json: failure(404, 'NOT_FOUND', 'Not found') }
-        }
-      },
-    },
-    scripts,
-  )
+  return fixtureUpstream(geminiWire, scripts)
 }
 
 function embedding(request: Body): unknown {

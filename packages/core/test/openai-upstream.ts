@@ -2,6 +2,7 @@ import {
   defaultText,
   type FixtureAnswer,
   type FixtureUpstream,
+  type FixtureWire,
   fixtureUpstream,
   piecesOf,
   type UpstreamScript,
@@ -19,37 +20,35 @@ export const upstreamKey = 'sk-upstream-secret-0123456789'
 
 const created = 1_760_000_000
 
+/** OpenAI's wire. */
+export const openAiWire: FixtureWire = {
+  version: '/v1',
+  refuse({ authorization }) {
+    if (authorization === `Bearer ${upstreamKey}`) return undefined
+    const message = `Incorrect API key provided: ${authorization ?? 'none'}`
+    return { status: 401, json: openAiError(message, 'invalid_request_error', 'invalid_api_key') }
+  },
+  answer(path, body, script, models) {
+    if (path === '/models') return { json: { object: 'list', data: models.map(modelEntry) } }
+    if (path === '/embeddings') return { json: embeddings(body, script) }
+    if (path === '/completions') return textAnswer(body, script)
+    if (path === '/responses') return responsesAnswer(body, script)
+    if (path !== '/chat/completions') {
+      return { status: 404, json: openAiError('Unknown path', 'invalid_request_error', null) }
+    }
+    if (body['stream'] !== true) return { json: completion(body, script) }
+    const options = body['stream_options'] as { include_usage?: boolean } | undefined
+    return {
+      events: chunks(body, script, options?.include_usage === true).map((event) => `data: ${JSON.stringify(event)}`),
+      last: 'data: [DONE]',
+      error: (error) => `data: ${JSON.stringify({ error })}`,
+    }
+  },
+}
+
 /** Starts one on a free port of 127.0.0.1. */
 export function openAiUpstream(scripts: Readonly<Record<string, UpstreamScript>> = {}): Promise<OpenAiUpstream> {
-  return fixtureUpstream(
-    {
-      version: '/v1',
-      refuse({ authorization }) {
-        if (authorization === `Bearer ${upstreamKey}`) return undefined
-        const message = `Incorrect API key provided: ${authorization ?? 'none'}`
-        return { status: 401, json: openAiError(message, 'invalid_request_error', 'invalid_api_key') }
-      },
-      answer(path, body, script, models) {
-        if (path === '/models') return { json: { object: 'list', data: models.map(modelEntry) } }
-        if (path === '/embeddings') return { json: embeddings(body, script) }
-        if (path === '/completions') return textAnswer(body, script)
-        if (path === '/responses') return responsesAnswer(body, script)
-        if (path !== '/chat/completions') {
-          return { status: 404, json: openAiError('Unknown path', 'invalid_request_error', null) }
-        }
-        if (body['stream'] !== true) return { json: completion(body, script) }
-        const options = body['stream_options'] as { include_usage?: boolean } | undefined
-        return {
-          events: chunks(body, script, options?.include_usage === true).map(
-            (event) => `data: ${JSON.stringify(event)}`,
-          ),
-          last: 'data: [DONE]',
-          error: (error) => `data: ${JSON.stringify({ error })}`,
-        }
-      },
-    },
-    scripts,
-  )
+  return fixtureUpstream(openAiWire, scripts)
 }
 
 function textAnswer(body: Readonly<Record<string, unknown>>, script: UpstreamScript): FixtureAnswer {

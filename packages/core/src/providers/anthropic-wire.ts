@@ -88,7 +88,7 @@ function finishReason(word: unknown): FinishReason {
 /** Relayed events are kept until there are so many bytes of them; then what was written is taken out, and they are let go. */
 const backlogBytes = 32_768
 /** Events that say something of the whole: these are parsed, pieces of text are not. */
-const worthParsing = /^event: *(?!content_block_|ping)/m
+const worthParsing = /^event:(?! *(?:content_block_|ping))/m
 
 function messageWatch(upstream: Upstream): GenerateWatch {
   let started = false
@@ -128,10 +128,13 @@ function messageWatch(upstream: Upstream): GenerateWatch {
       case 'message_stop':
         done = true
     }
+    count(json)
+    return json
+  }
+  const count = (json: Block) => {
     const { text: piece, thinking, partial_json: part } = (json['delta'] ?? {}) as Block
     const { name } = (json['content_block'] ?? {}) as Block
     for (const each of [piece, thinking, part, name]) if (typeof each === 'string') written.add(each)
-    return json
   }
   const merge = (usage: Answer['usage']) => {
     if (typeof usage !== 'object' || usage === null) return
@@ -141,7 +144,8 @@ function messageWatch(upstream: Upstream): GenerateWatch {
   const collapse = () => {
     const bytes = Buffer.from(backlog, 'latin1')
     backlog = ''
-    for (const event of parseEvents(bytes)) learn(event)
+    // They are with the caller already: what is no JSON among them is not counted.
+    for (const { data } of parseEvents(bytes)) count((parsedObject(data) ?? {}) as Block)
   }
   const flush = () => {
     if (backlog !== '') collapse()
@@ -178,12 +182,7 @@ function messageWatch(upstream: Upstream): GenerateWatch {
       return written.length > 0 || done
     },
     isDone: () => done,
-    isComplete(rest) {
-      // The blank line after the last event may be missing.
-      if (!done && rest.length > 0)
-        for (const event of parseEvents(Buffer.concat([rest, Buffer.from('\n\n')]))) learn(event)
-      return done
-    },
+    isComplete: () => done,
     finishReason: () => reason,
     stopSequence: () => stopSequence,
     usage(): Usage | undefined {

@@ -23,9 +23,12 @@ export function messageSplitter(upstream: string, maxBytes: number): EventSplitt
   let pendingBytes = 0
   /** So many bytes have to be there before there is anything to see. */
   let wanted = preludeBytes
+  /** What is wrong behind the messages that were handed on: whoever has seen the last of them does not mind. */
+  let failure: unknown
 
   return {
     push(chunk) {
+      if (failure !== undefined) throw failure
       pending.push(chunk)
       pendingBytes += chunk.length
       if (pendingBytes < wanted) return undefined
@@ -34,7 +37,13 @@ export function messageSplitter(upstream: string, maxBytes: number): EventSplitt
       for (;;) {
         wanted = preludeBytes
         if (bytes.length - end < wanted) break
-        wanted = messageLength(upstream, bytes, end, maxBytes)
+        try {
+          wanted = messageLength(upstream, bytes, end, maxBytes)
+        } catch (error) {
+          if (end === 0) throw error
+          failure = error
+          break
+        }
         if (bytes.length - end < wanted) break
         end += wanted
       }

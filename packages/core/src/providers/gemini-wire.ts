@@ -159,10 +159,7 @@ function contentWatch(upstream: Upstream): GenerateWatch {
     hasOutput: () => written.length > 0 || finished !== undefined,
     // There is no terminal event: the last has the reason, and the count may follow it.
     isDone: () => false,
-    isComplete(rest) {
-      if (rest.length > 0) decode(Buffer.concat([rest, Buffer.from('\n\n')]))
-      return finished !== undefined
-    },
+    isComplete: () => finished !== undefined,
     finishReason: () => finishReason(finished, calls > 0),
     usage: () => (finished === undefined ? undefined : usageOf(usage)),
     written: () => written,

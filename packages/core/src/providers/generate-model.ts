@@ -11,11 +11,13 @@ import type {
 import { estimator, type Tokenizer } from '../tokenizer.js'
 import { noUsage, type Usage } from '../usage.js'
 import { countPrompt, countTexts } from './count-tokens.js'
+import { holdingRelay } from './holding-relay.js'
 import type { Upstream, UpstreamRequest } from './http-kit.js'
 import { isOfType, jsonAnswer, requireSuccess } from './openai-answer.js'
 import { cutAnswer, paid } from './paid-answer.js'
+import { parsedObject } from './parsed-json.js'
 import { requestJson } from './request-json.js'
-import { type EventSplitter, eventSplitter, withoutMark } from './sse-decoder.js'
+import { type EventSplitter, eventSplitter, lastEvents, withoutMark } from './sse-decoder.js'
 
 /** An API that generates text, as functions: what is sent, and what an answer or a stream means. */
 export interface GenerateWire {
@@ -38,6 +40,8 @@ export interface GenerateWire {
 export interface StreamFraming {
   readonly mediaType: string
   readonly splitter: (upstream: string, maxEventBytes: number) => EventSplitter
+  /** What is left at the end of a stream as whole events, where their end may be left out. */
+  readonly last?: (rest: Buffer) => Buffer | undefined
 }
 
 export interface WireRequest {
@@ -57,8 +61,8 @@ export interface GenerateWatch {
   hasOutput(): boolean
   /** The terminal event has come. */
   isDone(): boolean
-  /** Nothing is missing. @param rest what was left of the stream after the last whole event */
-  isComplete(rest: Buffer): boolean
+  /** The stream is over: nothing is missing. */
+  isComplete(): boolean
   finishReason(): FinishReason
   stopSequence?(): string | undefined
   /** The upstream's own count, if it has come. */
@@ -85,15 +89,16 @@ function wireFor({ wire, others = [] }: GenerateModelOptions, { native }: Genera
   return others.find(({ dialect }) => dialect === native.dialect) ?? wire
 }
 
-const serverSentEvents: StreamFraming = { mediaType: 'text/event-stream', splitter: eventSplitter }
+const serverSentEvents: StreamFraming = {
+  mediaType: 'text/event-stream',
+  splitter: eventSplitter,
+  last: (rest) => lastEvents(withoutMark(rest), (data) => data === '[DONE]' || parsedObject(data) !== undefined),
+}
 
 /** Is the answer handed on as it is? */
 function relays({ dialect }: GenerateWire, { native }: GenerateInput): boolean {
   return dialect !== undefined && native?.dialect === dialect && native.answer !== 'typed'
 }
-
-/** So much of a stream is held back at most while nothing of it is an answer. */
-const maxHeldBytes = 262_144
 
 /** A model behind an API that generates text. */
 export function generateModel(options: GenerateModelOptions): Model<'generate'> {
@@ -164,6 +169,11 @@ function generateStream(options: GenerateModelOptions, input: GenerateInput, cal
     return { inputTokens: countPrompt(input, tokenizer), outputTokens, estimated: true }
   }
 
+  const requireComplete = () => {
+    if (watch.isComplete()) return
+    throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} ended the stream before its end.`)
+  }
+
   async function* parts(): AsyncGenerator<Part<'generate'>> {
     const request = requestOf(options, wire, input, true)
     charged = true
@@ -176,36 +186,31 @@ function generateStream(options: GenerateModelOptions, input: GenerateInput, cal
       throw error
     }
     const splitter = framing.splitter(upstream.name, options.maxEventBytes)
+    const relayed = dialect !== undefined && relays(wire, input) ? holdingRelay(watch) : undefined
     try {
       let begun = false
-      let held: Buffer[] | undefined = []
-      let heldBytes = 0
       for (let chunk = await response.read(); chunk !== undefined; chunk = await response.read()) {
         const split = splitter.push(chunk)
         if (split === undefined) continue
         const whole = begun ? split : withoutMark(split)
         begun = true
-        if (dialect === undefined || !relays(wire, input)) yield* watch.decode(whole)
+        if (relayed === undefined || dialect === undefined) yield* watch.decode(whole)
         else {
-          const bytes = watch.relay(whole)
-          if (bytes !== undefined && held === undefined) yield { type: 'native', dialect, bytes }
-          if (held !== undefined) {
-            if (bytes !== undefined) held.push(bytes)
-            heldBytes += bytes?.length ?? 0
-            if (heldBytes > 0 && (heldBytes > maxHeldBytes || watch.hasOutput())) {
-              const all = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held)
-              held = undefined
-              yield { type: 'native', dialect, bytes: all }
-            }
-          }
+          const bytes = relayed.push(whole)
+          if (bytes !== undefined) yield { type: 'native', dialect, bytes }
         }
         if (watch.isDone()) break
       }
-      if (!watch.isComplete(splitter.rest())) {
-        throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} ended the stream before its end.`)
-      }
-      if (dialect !== undefined && held !== undefined && held.length > 0) {
-        yield { type: 'native', dialect, bytes: Buffer.concat(held) }
+      const last = watch.isDone() ? undefined : framing.last?.(splitter.rest())
+      if (relayed === undefined || dialect === undefined) {
+        if (last !== undefined) yield* watch.decode(last)
+        requireComplete()
+      } else {
+        const bytes = last === undefined ? undefined : relayed.push(last)
+        if (bytes !== undefined) yield { type: 'native', dialect, bytes }
+        requireComplete()
+        const held = relayed.rest()
+        if (held !== undefined) yield { type: 'native', dialect, bytes: held }
       }
       response.release()
       const stopSequence = watch.stopSequence?.()

@@ -3,7 +3,7 @@ import type { Dispatcher } from 'undici'
 import { TollgateError } from '../errors.js'
 import { abortError } from '../inference/call.js'
 import type { Deadlines } from '../inference/deadlines.js'
-import { transportError } from './upstream-errors.js'
+import { notHttp, transportError } from './upstream-errors.js'
 
 /** An upstream's answer: the head is here, the body comes as it is read. Read it to the end, `release()` or `destroy()` it. */
 export interface UpstreamResponse {
@@ -36,6 +36,8 @@ const highWaterBytes = 16_384
 /** What may come after the last byte that anyone wanted. */
 const maxRestBytes = 65_536
 const restTimeoutMs = 2000
+/** Informational answers before the one that counts: each begins the wait for it anew. */
+const maxInformational = 32
 
 interface Reader {
   resolve(chunk: Buffer | undefined): void
@@ -56,6 +58,7 @@ export function exchange(options: ExchangeOptions): Promise<UpstreamResponse> {
     let failure: TollgateError | undefined
     let releasing = false
     let received = 0
+    let informational = 0
     let waiting: Buffer[] = []
     let waitingBytes = 0
     let reader: Reader | undefined
@@ -138,9 +141,14 @@ export function exchange(options: ExchangeOptions): Promise<UpstreamResponse> {
         if (failure !== undefined) made.abort(failure)
       },
       onResponseStart(_controller, status, headers) {
-        if (status < 200 || headed) return
+        if (headed) return
+        if (status < 200) {
+          informational += 1
+          if (informational > maxInformational) abort(notHttp(upstream))
+          return
+        }
         headed = true
-        resolveHead(response(status, headers))
+        resolveHead(response(status, withOneType(headers)))
       },
       onResponseData(_controller, chunk) {
         received += chunk.length
@@ -177,4 +185,10 @@ export function exchange(options: ExchangeOptions): Promise<UpstreamResponse> {
       },
     })
   })
+}
+
+/** Two types are none that anybody asked for. */
+function withOneType(headers: IncomingHttpHeaders): IncomingHttpHeaders {
+  const type: unknown = headers['content-type']
+  return Array.isArray(type) ? { ...headers, 'content-type': type.join(', ') } : headers
 }

@@ -2,10 +2,13 @@ import { TollgateError } from '../errors.js'
 import type { UpstreamResponse } from './http-exchange.js'
 import type { Upstream } from './http-kit.js'
 import { parsedJson } from './parsed-json.js'
+import { withoutMark } from './sse-decoder.js'
 import { answerError } from './upstream-errors.js'
 
 /** An error answer beyond this is no message. */
 const maxErrorBytes = 65_536
+/** What an error says is not waited for any longer, milliseconds: its status has said what matters. */
+const errorWordsMs = 1_000
 
 /**
  * The JSON of a successful answer, with its bytes.
@@ -26,6 +29,7 @@ export async function jsonAnswer(
     cut()
     throw error
   }
+  bytes = withoutMark(bytes)
   const json = parsedJson(bytes.toString('utf8'))
   if (typeof json !== 'object' || json === null) {
     throw new TollgateError(
@@ -33,8 +37,8 @@ export async function jsonAnswer(
       `The upstream ${upstream.name} answered with something that is not JSON.`,
     )
   }
-  const { error } = json as { error?: unknown }
-  if (error !== undefined && error !== null) throw errorInSuccess(upstream, error)
+  const error = toldError(json)
+  if (error !== undefined) throw errorInSuccess(upstream, error)
   return { bytes, json }
 }
 
@@ -53,9 +57,8 @@ export async function requireSuccess(
   if (status >= 200 && status < 300) {
     if (wanted(contentType) && (encoding === undefined || encoding === 'identity')) return
     const beginning = await beginningOf(response)
-    const json = isJson(contentType) ? parsedJson(beginning) : undefined
-    const { error } = (json ?? {}) as { error?: unknown }
-    if (error !== undefined && error !== null) throw errorInSuccess(upstream, error)
+    const error = isJson(contentType) ? toldError(parsedJson(beginning)) : undefined
+    if (error !== undefined) throw errorInSuccess(upstream, error)
     const cause = new Error(`content-type ${contentType}: ${upstream.presentable(beginning).slice(0, 200)}`)
     throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} did not answer with ${what}.`, { cause })
   }
@@ -74,17 +77,17 @@ export function errorInSuccess(upstream: Upstream, error: unknown): TollgateErro
   const fields = errorFields(upstream, error)
   const kind = `${fields.type ?? ''} ${fields.code ?? ''}`
   // Routers of models send the status that they would have answered with.
-  const status = Number(fields.code)
-  if (status >= 400 && status <= 599) return answerError(upstream.name, { status, headers: {}, ...fields })
-  if (kind.includes('authentication') || kind.includes('permission')) {
-    return answerError(upstream.name, { status: 401, headers: {}, ...fields })
-  }
-  if (kind.includes('rate_limit')) return answerError(upstream.name, { status: 429, headers: {}, ...fields })
-  if (kind.includes('invalid_request') || kind.includes('context_length')) {
-    return answerError(upstream.name, { status: 400, headers: {}, ...fields })
-  }
+  const told = Number(fields.code)
+  const status = told >= 400 && told <= 599 ? told : statusOfKind(kind)
+  if (status !== undefined) return answerError(upstream.name, { status, headers: delayOf(error, {}), ...fields })
   const cause = new Error(`${upstream.name} sent an error: ${fields.message ?? 'no message'}`)
   return new TollgateError('upstream_failed', `The upstream ${upstream.name} broke off with an error.`, { cause })
+}
+
+function statusOfKind(kind: string): number | undefined {
+  if (kind.includes('authentication') || kind.includes('permission')) return 401
+  if (kind.includes('rate_limit')) return 429
+  return kind.includes('invalid_request') || kind.includes('context_length') ? 400 : undefined
 }
 
 export function isOfType(contentType: string, mediaType: string): boolean {
@@ -95,10 +98,20 @@ export function isJson(contentType: string): boolean {
   return /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(contentType)
 }
 
-// `{ error: {…} }` as OpenAI has it; bare, or `detail`, as seen from servers that speak its API; `Message` from Amazon's front.
+/** `{ error: {…} }`; in a list as Google has it where a stream was to begin. */
+function toldError(body: unknown): unknown {
+  const { error } = (firstOf(body) ?? {}) as { error?: unknown }
+  return error ?? undefined
+}
+
+// Bare, or `detail`, as seen from servers that speak OpenAI's API; `Message` from Amazon's front.
 function errorObject(body: unknown): unknown {
-  const { error, message, detail, Message } = (body ?? {}) as Readonly<Record<string, unknown>>
-  return error ?? (message === undefined ? (detail ?? Message) : body)
+  const { message, detail, Message } = (firstOf(body) ?? {}) as Readonly<Record<string, unknown>>
+  return toldError(body) ?? (message === undefined ? (detail ?? Message) : body)
+}
+
+function firstOf(body: unknown): unknown {
+  return Array.isArray(body) ? body[0] : body
 }
 
 /** Amazon tells the kind in a header, some with more behind a colon: `ThrottlingException:http://internal.amazon.com/…`. */
@@ -139,6 +152,7 @@ function errorFields(upstream: Upstream, error: unknown): { message?: string; co
 async function beginningOf(response: UpstreamResponse): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
+  const timer = setTimeout(() => response.destroy(), errorWordsMs)
   try {
     for (let chunk = await response.read(); chunk !== undefined; chunk = await response.read()) {
       chunks.push(chunk)
@@ -148,6 +162,7 @@ async function beginningOf(response: UpstreamResponse): Promise<string> {
   } catch {
     // The head has said what matters.
   }
+  clearTimeout(timer)
   response.destroy()
   return Buffer.concat(chunks).toString('utf8')
 }

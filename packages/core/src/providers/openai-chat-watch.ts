@@ -39,13 +39,6 @@ export function choicesAskedFor(body: Readonly<Record<string, unknown>>): number
   return typeof n === 'number' && n > 1 ? n : 1
 }
 
-/** Some servers leave out the blank line after the terminal event. */
-function endsInDone(rest: Buffer): boolean {
-  return (
-    rest.length > 0 && parseEvents(Buffer.concat([rest, Buffer.from('\n\n')])).some(({ data }) => data === '[DONE]')
-  )
-}
-
 /** What is read of an event. Everything in it is the upstream's word, so nothing is taken for granted. */
 interface ChunkEvent {
   error?: unknown
@@ -152,7 +145,7 @@ export function chatWatch(
     },
     isDone: () => done,
     // A server that ends a choice and then the stream has left nothing out.
-    isComplete: (rest) => done || finished.size >= choices || endsInDone(rest),
+    isComplete: () => done || finished.size >= choices,
     hasOutput() {
       if (backlog !== '') collapse()
       return all.length > 0 || finished.size > 0 || done

@@ -101,13 +101,16 @@ function responsesWatch(upstream: Upstream): GenerateWatch {
       throw errorInSuccess(upstream, (event['response'] as Answer | undefined)?.error ?? {})
     }
     if (terminal.has(type)) final = (event['response'] ?? {}) as Answer
-    const { delta } = event
+    count(event, type)
+  }
+  const count = ({ delta }: Item, type: string) => {
     if (type.endsWith('.delta') && typeof delta === 'string') written.add(delta)
   }
   const flush = () => {
     const bytes = Buffer.from(backlog, 'latin1')
     backlog = ''
-    for (const { data, event } of parseEvents(bytes)) learn(data, event)
+    // They are with the caller already: what is no JSON among them is not counted.
+    for (const { data, event } of parseEvents(bytes)) count((parsedObject(data) ?? {}) as Item, event)
   }
 
   return {
@@ -131,12 +134,7 @@ function responsesWatch(upstream: Upstream): GenerateWatch {
       return written.length > 0 || final !== undefined
     },
     isDone: () => final !== undefined,
-    isComplete(rest) {
-      if (final === undefined && rest.length > 0) {
-        for (const { data, event } of parseEvents(Buffer.concat([rest, Buffer.from('\n\n')]))) learn(data, event)
-      }
-      return final !== undefined
-    },
+    isComplete: () => final !== undefined,
     finishReason: () => (final === undefined ? 'stop' : outputOf(final).finishReason),
     usage: () => usageFromResponses(final?.usage),
     written() {

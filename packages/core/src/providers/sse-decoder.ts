@@ -101,6 +101,19 @@ export function eventSplitter(upstream: string, maxEventBytes: number): EventSpl
   }
 }
 
+/**
+ * What is left at the end of a stream, as whole events: for servers that leave out the blank line after the last one. `undefined` if there is
+ * none in it that could be whole.
+ *
+ * @param isWhole says of the data of an event whether something is missing
+ */
+export function lastEvents(rest: Buffer, isWhole: (data: string) => boolean): Buffer | undefined {
+  if (rest.length === 0) return undefined
+  const closed = Buffer.concat([rest, Buffer.from('\n\n')])
+  const events = parseEvents(closed)
+  return events.length > 0 && events.every(({ data }) => isWhole(data)) ? closed : undefined
+}
+
 const lineEnd = /\r\n|\n|\r/
 
 /** The events of bytes that hold whole events only, from {@link eventSplitter}. Those without data are none. */

@@ -1,25 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { answerError, retryAfter, transportError } from './upstream-errors.js'
-
-describe('retryAfter', () => {
-  const now = () => Date.parse('2026-01-01T00:00:00Z')
-  it.each<[string, Record<string, string>, number | undefined]>([
-    ['seconds', { 'retry-after': '7' }, 7000],
-    ['fractions of seconds', { 'retry-after': '0.25' }, 250],
-    ['milliseconds before seconds', { 'retry-after': '7', 'retry-after-ms': '20.5' }, 20.5],
-    ['no time at all', { 'retry-after-ms': '0' }, 0],
-    ['an HTTP date', { 'retry-after': 'Thu, 01 Jan 2026 00:00:09 GMT' }, 9000],
-    ['an RFC 850 date', { 'retry-after': 'Thursday, 01-Jan-26 00:00:09 GMT' }, 9000],
-    ['a past date', { 'retry-after': 'Thu, 01 Jan 2015 00:00:00 GMT' }, undefined],
-    ['a negative number', { 'retry-after': '-5' }, undefined],
-    ['junk', { 'retry-after': 'soon' }, undefined],
-    ['a week', { 'retry-after': '604800' }, 86_400_000],
-    ['a number beyond all', { 'retry-after': '9'.repeat(40) }, undefined],
-    ['nothing', {}, undefined],
-  ])('%s', (_name, headers, expected) => {
-    expect(retryAfter(headers, now)).toBe(expected)
-  })
-})
+import { answerError, transportError } from './upstream-errors.js'
 
 describe('answerError', () => {
   it('keeps the hint of a failing upstream', () => {

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { isTollgateError, TollgateError } from '../errors.js'
+import { retryAfter, windowReset } from './retry-after.js'
 
 /** What an upstream's error answer says, as far as anyone may see it. */
 export interface ErrorAnswer {
@@ -12,9 +13,6 @@ export interface ErrorAnswer {
   readonly type?: string | undefined
 }
 
-/** Upstreams that are long in mending say so; beyond a day it is no hint for a request. */
-const longestRetryMs = 86_400_000
-
 /**
  * The error of an HTTP status that is no success. What is the caller's fault keeps its status and the upstream's words; what is ours or
  * the upstream's becomes a 502 or 504, so that nobody takes a refusal of our key for one of theirs.
@@ -22,7 +20,7 @@ const longestRetryMs = 86_400_000
 export function answerError(upstream: string, answer: ErrorAnswer): TollgateError {
   const { status, code, type } = answer
   const cause = new Error(`${upstream} answered ${status}: ${answer.message ?? 'no message'}`)
-  const retryAfterMs = retryAfter(answer.headers)
+  const retryAfterMs = retryAfter(answer.headers) ?? (status === 429 ? windowReset(answer.headers) : undefined)
   const hint = retryAfterMs === undefined ? {} : { retryAfterMs }
   if (code === 'insufficient_quota' || type === 'insufficient_quota' || status === 402) {
     return new TollgateError('upstream_credentials', `The account at the upstream ${upstream} is out of credit.`, {
@@ -100,6 +98,11 @@ function said(upstream: string, { status, message }: ErrorAnswer): string {
     : `The upstream ${upstream} refused the request: ${message}`
 }
 
+/** The error of an exchange that was not HTTP as it should be. */
+export function notHttp(upstream: string, cause?: unknown): TollgateError {
+  return new TollgateError('upstream_invalid', `The upstream ${upstream} did not keep to HTTP.`, { cause })
+}
+
 /** The error of an exchange that had no proper answer. Names the upstream, never its address. */
 export function transportError(upstream: string, cause: unknown): TollgateError {
   // What was to be sent broke off, not the upstream.
@@ -123,7 +126,7 @@ export function transportError(upstream: string, cause: unknown): TollgateError 
       return new TollgateError('upstream_failed', `The upstream ${upstream} has no address at the moment.`, { cause })
     case 'UND_ERR_HEADERS_OVERFLOW':
     case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
-      return new TollgateError('upstream_invalid', `The upstream ${upstream} did not keep to HTTP.`, { cause })
+      return notHttp(upstream, cause)
     case 'UND_ERR_INVALID_ARG':
       // A key or a header with characters that HTTP does not allow: never sent.
       return new TollgateError('internal', `The request to the upstream ${upstream} could not be made.`, { cause })
@@ -131,27 +134,6 @@ export function transportError(upstream: string, cause: unknown): TollgateError 
     case 'UND_ERR_CLOSED':
       return new TollgateError('not_ready', `The connection to the upstream ${upstream} is closed.`, { cause })
   }
-  if (name === 'HTTPParserError') {
-    return new TollgateError('upstream_invalid', `The upstream ${upstream} did not keep to HTTP.`, { cause })
-  }
+  if (name === 'HTTPParserError') return notHttp(upstream, cause)
   return new TollgateError('upstream_failed', `The upstream ${upstream} broke the connection.`, { cause })
-}
-
-/**
- * Milliseconds that an answer asks to wait: `retry-after-ms` if there, else `Retry-After` in seconds (fractions too, as seen in the
- * wild) or as a date (RFC 9110, 10.2.3). `undefined` for none, a past date or nonsense.
- */
-export function retryAfter(headers: IncomingHttpHeaders, now: () => number = Date.now): number | undefined {
-  const exact = milliseconds(headers['retry-after-ms'], 1)
-  if (exact !== undefined) return exact
-  const plain = headers['retry-after']
-  const seconds = milliseconds(plain, 1000)
-  if (seconds !== undefined || plain === undefined) return seconds
-  const date = Date.parse(plain) - now()
-  return date > 0 ? Math.min(date, longestRetryMs) : undefined
-}
-
-function milliseconds(value: string | string[] | undefined, unit: number): number | undefined {
-  if (typeof value !== 'string' || !/^\d{1,12}(\.\d{1,6})?$/.test(value)) return undefined
-  return Math.min(Number(value) * unit, longestRetryMs)
 }
