@@ -179,13 +179,14 @@ function everyTask(find: (task: Task) => Model): readonly Model[] {
 function lent(entries: readonly ProviderEntry[]): ProviderEntry[] {
   const open = new Map<Provider, Provider>()
   const opened = (provider: Provider): Provider => {
-    const { name, anyName, list, ready } = provider
+    const { name, anyName, list, ready, stored } = provider
     const made = open.get(provider) ?? {
       name,
       model: (task, id, version) => provider.model(task, id, version),
       ...(anyName === undefined ? {} : { anyName }),
       ...(list === undefined ? {} : { list: () => list.call(provider) }),
       ...(ready === undefined ? {} : { ready: () => ready.call(provider) }),
+      ...(stored === undefined ? {} : { stored }),
     }
     open.set(provider, made)
     return made
@@ -268,7 +269,7 @@ function providerOf(
     ...(headers === undefined ? {} : { headers }),
     ...(patchBody === undefined ? {} : { patchBody }),
   }
-  const make = (apiKey: string | undefined): Provider => {
+  const make = (apiKey: string | undefined, index: number): Provider => {
     const key = apiKey === undefined ? {} : { apiKey }
     switch (type) {
       case 'anthropic':
@@ -287,7 +288,9 @@ function providerOf(
         const { keyVariable: _, ...known } = preset ?? {}
         const url = baseUrl ?? known.baseUrl
         if (url === undefined) throw configInvalid(`gatewayService: providers.${name}: a ${type} needs its baseUrl.`)
-        return openAiCompatible({ ...known, ...common, ...key, baseUrl: url })
+        // Each key may be of an account of its own. They are told apart by their places, so that one can be replaced by its successor.
+        const account = index === 0 ? name : `${name}/${index}`
+        return openAiCompatible({ ...known, ...common, ...key, baseUrl: url, account })
       }
     }
   }

@@ -21,6 +21,8 @@ import { type EventSplitter, eventSplitter, withoutMark } from './sse-decoder.js
 export interface GenerateWire {
   /** Requests and answers in these words are handed on as they are. Absent: nobody speaks this API to us. */
   readonly dialect?: GenerateDialect
+  /** Whose account at the upstream stores what it answers. Absent: nothing is stored, or nothing can be asked for again. */
+  readonly account?: string
   /** @throws TollgateError `invalid_request` for what cannot be said in this API */
   request(input: GenerateInput, model: string, stream: boolean): WireRequest
   /** @throws TollgateError `upstream_invalid` if there is no answer in it */
@@ -87,9 +89,10 @@ function wireFor({ wire, others = [] }: GenerateModelOptions, { native }: Genera
 
 const serverSentEvents: StreamFraming = { mediaType: 'text/event-stream', splitter: eventSplitter }
 
-/** Is the answer handed on as it is? */
-function relays({ dialect }: GenerateWire, { native }: GenerateInput): boolean {
-  return dialect !== undefined && native?.dialect === dialect && native.answer !== 'typed'
+/** Whose words an answer is handed on in as it is; `undefined` if it is not. */
+function nativeOf({ dialect, account }: GenerateWire, { native }: GenerateInput) {
+  if (dialect === undefined || native?.dialect !== dialect || native.answer === 'typed') return undefined
+  return account === undefined ? { dialect } : { dialect, account }
 }
 
 /** So much of a stream is held back at most while nothing of it is an answer. */
@@ -121,12 +124,12 @@ export function generateModel(options: GenerateModelOptions): Model<'generate'> 
         estimated: true,
       }
       const output = paid(call, usage, () => wire.response(upstream.name, json))
-      const { dialect } = wire
-      if (dialect === undefined || !relays(wire, input)) return { output, usage }
-      return { output: { ...output, native: { dialect, bytes } }, usage }
+      const native = nativeOf(wire, input)
+      return native === undefined ? { output, usage } : { output: { ...output, native: { ...native, bytes } }, usage }
     },
     stream: (input, call) => generateStream(options, input, call),
     inputUsage,
+    accounts: [options.wire, ...(options.others ?? [])].flatMap(({ account }) => account ?? []),
   }
 }
 
@@ -149,7 +152,8 @@ function requestOf(
 function generateStream(options: GenerateModelOptions, input: GenerateInput, call: Call): ModelStream<'generate'> {
   const { upstream, tokenizer } = options
   const wire = wireFor(options, input)
-  const { dialect, framing = serverSentEvents } = wire
+  const { framing = serverSentEvents } = wire
+  const native = nativeOf(wire, input)
   const watch = wire.watch(upstream, input)
   /** From when the request is on its way until the upstream turns it down, the prompt is being paid for. */
   let charged = false
@@ -184,17 +188,17 @@ function generateStream(options: GenerateModelOptions, input: GenerateInput, cal
         if (split === undefined) continue
         const whole = begun ? split : withoutMark(split)
         begun = true
-        if (dialect === undefined || !relays(wire, input)) yield* watch.decode(whole)
+        if (native === undefined) yield* watch.decode(whole)
         else {
           const bytes = watch.relay(whole)
-          if (bytes !== undefined && held === undefined) yield { type: 'native', dialect, bytes }
+          if (bytes !== undefined && held === undefined) yield { type: 'native', ...native, bytes }
           if (held !== undefined) {
             if (bytes !== undefined) held.push(bytes)
             heldBytes += bytes?.length ?? 0
             if (heldBytes > 0 && (heldBytes > maxHeldBytes || watch.hasOutput())) {
               const all = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held)
               held = undefined
-              yield { type: 'native', dialect, bytes: all }
+              yield { type: 'native', ...native, bytes: all }
             }
           }
         }
@@ -203,8 +207,8 @@ function generateStream(options: GenerateModelOptions, input: GenerateInput, cal
       if (!watch.isComplete(splitter.rest())) {
         throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} ended the stream before its end.`)
       }
-      if (dialect !== undefined && held !== undefined && held.length > 0) {
-        yield { type: 'native', dialect, bytes: Buffer.concat(held) }
+      if (native !== undefined && held !== undefined && held.length > 0) {
+        yield { type: 'native', ...native, bytes: Buffer.concat(held) }
       }
       response.release()
       const stopSequence = watch.stopSequence?.()

@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { configInvalid } from '../errors.js'
 import type { Call, Model, ModelStream } from '../inference/model.js'
 import { streamOf } from '../inference/service-stream.js'
-import type { Part, Task } from '../inference/task.js'
+import { reaches } from '../inference/stored.js'
+import type { Part, Task, Tasks } from '../inference/task.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { isAnything, noUsage, type Usage } from '../usage.js'
 import { admit, withAttempts } from './failure.js'
@@ -59,6 +60,7 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
   const delays = { run: learnedDelay(afterMs), stream: learnedDelay(afterMs) }
 
   const raced = <Value>(
+    input: Tasks[T]['input'],
     given: Call,
     delay: LearnedDelay,
     begin: (model: Model<T>, racer: Racer) => Promise<Value>,
@@ -66,7 +68,9 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
   ): Promise<Value> => {
     saved = Math.min(budgetBurst, saved + budgetRatio)
     const call = withAttempts(given, maxAttempts)
-    const modelOf = ({ isHedge }: Racer) => (isHedge ? target : model)
+    const first = reaches(model, input) ? model : target
+    const other = reaches(target, input) ? target : first
+    const modelOf = ({ isHedge }: Racer) => (isHedge ? other : first)
     let begunAt = 0
     return race<Value>({
       call,
@@ -92,9 +96,11 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
 
   return {
     ...model,
+    accounts: [...(model.accounts ?? []), ...(target.accounts ?? [])],
     dispatches: true,
     run: (input, call) =>
       raced(
+        input,
         call,
         delays.run,
         (racing, racer) => {
@@ -112,6 +118,7 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
       async function* parts(): AsyncGenerator<Part<T>> {
         let winner: Racer | undefined
         const { first, rest } = await raced(
+          input,
           call,
           delays.stream,
           async (racing, racer) => {
