@@ -1,9 +1,20 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { parseEvents } from '../providers/sse-decoder.js'
 import { renamedEvents, renamedIds } from './renamed-ids.js'
 
 const rename = (id: string) => `<${id}>`
 const of = (json: string) => renamedIds(Buffer.from(json), rename).toString('utf8')
+
+const names = fc.constantFrom('id', 'output', 'response', 'item', 'data', 'previous_response_id', 'a"b', '\\', '')
+const { tree } = fc.letrec((tie) => ({
+  tree: fc.oneof(
+    { maxDepth: 6 },
+    fc.oneof(fc.string(), fc.double({ noNaN: true, noDefaultInfinity: true }), fc.boolean(), fc.constant(null)),
+    fc.array(tie('tree'), { maxLength: 4 }),
+    fc.dictionary(names, tie('tree'), { maxKeys: 5 }),
+  ),
+}))
 
 describe('renamedIds', () => {
   it('renames ids where they stand, and leaves every other byte', () => {
@@ -22,15 +33,6 @@ describe('renamedIds', () => {
   })
 
   it('says of any answer what a parser would, with blank space and escapes anywhere', () => {
-    const names = fc.constantFrom('id', 'output', 'response', 'item', 'data', 'previous_response_id', 'a"b', '\\', '')
-    const { tree } = fc.letrec((tie) => ({
-      tree: fc.oneof(
-        { maxDepth: 6 },
-        fc.oneof(fc.string(), fc.double({ noNaN: true, noDefaultInfinity: true }), fc.boolean(), fc.constant(null)),
-        fc.array(tie('tree'), { maxLength: 4 }),
-        fc.dictionary(names, tie('tree'), { maxKeys: 5 }),
-      ),
-    }))
     fc.assert(
       fc.property(tree, fc.constantFrom(undefined, 1, '\t', '\n \r'), (value, space) => {
         const json = JSON.stringify(value, null, space)
@@ -49,7 +51,7 @@ describe('renamedIds', () => {
       }),
     )
     expect(of('}]}"id":"a"')).toBe('}]}"id":"a"')
-    expect(of('{"id":"a')).toBe('{"id":"a')
+    for (const cut of ['{"id":"a', '{"id":"abc', '{"id":"abc\\"', '{"id', '{"id":']) expect(of(cut)).toBe(cut)
   })
 })
 
@@ -88,5 +90,24 @@ describe('renamedEvents', () => {
       line.startsWith('data') ? line.replaceAll(/"((?:resp|msg)_1)"/g, '"<$1>"') : line,
     )
     expect(renamed).toBe(wanted.join(end))
+  })
+
+  it('says of any events what a parser would, on however many lines', () => {
+    const shapes = fc.array(fc.tuple(tree, fc.constantFrom(undefined, 1), fc.constantFrom('\n', '\r\n', '\r')), {
+      maxLength: 4,
+    })
+    fc.assert(
+      fc.property(shapes, (events) => {
+        const written = events.map(([value, space, end]) => {
+          const json = JSON.stringify(value, null, space).split('\n')
+          return ['event: "{', ...json.map((line) => `data: ${line}`), ': "', '', ''].join(end)
+        })
+        const bytes = Buffer.from(written.join(''))
+        const renamed = parseEvents(renamedEvents(bytes, rename)).map(({ data }) => JSON.parse(data))
+        const values = events.map(([value]) => JSON.parse(JSON.stringify(expected(value, []))))
+        expect(renamed).toEqual(values)
+        expect(renamedEvents(bytes, (id) => id).equals(bytes)).toBe(true)
+      }),
+    )
   })
 })

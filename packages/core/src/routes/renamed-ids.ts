@@ -1,5 +1,4 @@
 import { parsedJson } from '../providers/parsed-json.js'
-import { splitEvents } from '../providers/sse-decoder.js'
 
 /** Gives an id of the upstream's the form in which callers get it. */
 export type RenameId = (id: string) => string
@@ -13,12 +12,20 @@ const places: ReadonlySet<string> = new Set([
 ])
 const deepest = 4
 
-const [quote, backslash, colon, comma, open, close, openList, closeList] = Buffer.from('"\\:,{}[]') as unknown as [
-  ...Array<number>,
-]
+const [quote, backslash, colon, comma, open, close, openList, closeList, lf, cr] = [...Buffer.from('"\\:,{}[]\n\r')]
 
 /** The same JSON with other ids; every other byte as it was. */
 export function renamedIds(json: Buffer, rename: RenameId): Buffer {
+  return renamed(json, rename, false)
+}
+
+/** Whole events with other ids in them. */
+export function renamedEvents(events: Buffer, rename: RenameId): Buffer {
+  return renamed(events, rename, true)
+}
+
+/** Looks at each byte once, and decodes nothing but names and ids: all that an upstream streams goes through here. */
+function renamed(bytes: Buffer, rename: RenameId, isStream: boolean): Buffer {
   const pieces: Buffer[] = []
   let from = 0
   /** Names, and `*` for lists, that lead to where the reading is. */
@@ -28,61 +35,57 @@ export function renamedIds(json: Buffer, rename: RenameId): Buffer {
   let text = { from: 0, to: 0 }
   let isValue = false
 
-  for (let at = 0; at < json.length; at += 1) {
-    const byte = json[at]
+  for (let at = isStream ? nextData(bytes, 0) : 0; at < bytes.length; at += 1) {
+    const byte = bytes[at]
     if (byte === quote) {
-      text = { from: at, to: endOfText(json, at + 1) }
+      text = { from: at, to: endOfText(bytes, at + 1) }
       at = text.to - 1
-      if (isValue && depth <= deepest && places.has(path.slice(0, depth).join('.'))) {
-        const id = parsedJson(json.toString('utf8', text.from, text.to))
-        if (typeof id !== 'string' || id === '') continue
-        pieces.push(json.subarray(from, text.from), Buffer.from(JSON.stringify(rename(id))))
-        from = text.to
-      }
+      if (!isValue || depth > deepest || !places.has(path.slice(0, depth).join('.'))) continue
+      const id = textOf(bytes, text)
+      if (id === '') continue
+      pieces.push(bytes.subarray(from, text.from), Buffer.from(JSON.stringify(rename(id))))
+      from = text.to
     } else if (byte === colon) {
       isValue = true
-      if (depth <= deepest) path[depth - 1] = String(parsedJson(json.toString('utf8', text.from, text.to)))
+      if (depth > 0 && depth <= deepest) path[depth - 1] = textOf(bytes, text)
     } else if (byte === open || byte === openList) {
       if (depth < deepest) path[depth] = '*'
       depth += 1
       isValue = false
-    } else if (byte === close || byte === closeList) {
-      depth -= 1
-    } else if (byte === comma) isValue = false
+    } else if (byte === close || byte === closeList) depth = Math.max(0, depth - 1)
+    else if (byte === comma) isValue = false
+    // Where an event's JSON stands on several lines, their ends are blank space of it.
+    else if (isStream && (byte === lf || byte === cr)) at = nextData(bytes, at + 1) - 1
   }
-  return pieces.length === 0 ? json : Buffer.concat([...pieces, json.subarray(from)])
+  return pieces.length === 0 ? bytes : Buffer.concat([...pieces, bytes.subarray(from)])
+}
+
+/** A text without its quotes; nothing for one that is none. */
+function textOf(bytes: Buffer, { from, to }: { readonly from: number; readonly to: number }): string {
+  const written = bytes.toString('utf8', from, to)
+  if (written.includes('\\')) return String(parsedJson(written) ?? '')
+  return written.length > 1 && written.endsWith('"') ? written.slice(1, -1) : ''
 }
 
 /** Just behind the quote that ends a text. */
-function endOfText(json: Buffer, from: number): number {
+function endOfText(bytes: Buffer, from: number): number {
   for (let at = from; ; ) {
-    const end = json.indexOf(quote as number, at)
-    if (end === -1) return json.length
+    const end = bytes.indexOf(quote as number, at)
+    if (end === -1) return bytes.length
     let slashes = 0
-    while (json[end - 1 - slashes] === backslash) slashes += 1
+    while (bytes[end - 1 - slashes] === backslash) slashes += 1
     at = end + 1
     if (slashes % 2 === 0) return at
   }
 }
 
-/** Whole events with other ids in them. */
-export function renamedEvents(events: Buffer, rename: RenameId): Buffer {
-  return Buffer.concat(splitEvents(events).map((event) => renamedEvent(event, rename)))
-}
+const data = Buffer.from('data:')
 
-/** In Latin-1, a character for a byte. */
-const dataLines = /^data: ?(.*)$/gm
-
-function renamedEvent(event: Buffer, rename: RenameId): Buffer {
-  const seen = event.toString('latin1')
-  const lines = [...seen.matchAll(dataLines)].map(([, value = '']) => value)
-  // Where an event's JSON stands on several lines, their ends are blank space of it.
-  const json = Buffer.from(lines.join('\n'), 'latin1')
-  const renamed = renamedIds(json, rename)
-  if (renamed === json) return event
-  const others = renamed.toString('latin1').split('\n').values()
-  const written = seen.replace(dataLines, (line, value: string) => {
-    return `${line.slice(0, line.length - value.length)}${others.next().value ?? ''}`
-  })
-  return Buffer.from(written, 'latin1')
+/** Just behind the next `data:`, from where a line begins. */
+function nextData(bytes: Buffer, from: number): number {
+  for (let at = from; at < bytes.length; at += 1) {
+    if (bytes[at] === data[0] && data.equals(bytes.subarray(at, at + data.length))) return at + data.length
+    while (at < bytes.length && bytes[at] !== lf && bytes[at] !== cr) at += 1
+  }
+  return bytes.length
 }

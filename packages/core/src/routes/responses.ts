@@ -9,7 +9,7 @@ import { fromResponsesRequest } from './responses-input.js'
 import { sealedBytes } from './sealed-bytes.js'
 import { type SharedKind, sharedKinds, withStoredReferences } from './stored-references.js'
 
-export type { SharedKind } from './stored-references.js'
+export { type SharedKind, sharedKinds } from './stored-references.js'
 
 export interface ResponsesOptions extends GenerateRouteOptions {
   /** Ids of what upstreams store, each for one tenant. Default: ids pass as the upstream gives them out, and what names one of them is refused. */

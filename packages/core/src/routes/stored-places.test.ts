@@ -131,6 +131,28 @@ describe('items of stored responses', () => {
   })
 })
 
+describe('guards', () => {
+  const guarded = (guard: object) => ({ guarded: { targets: ['east/gpt-4o'], guards: [guard as never] } })
+
+  it('read what is new', async () => {
+    const shout = { name: 'shout', input: () => ({ change: (text: string) => text.toUpperCase() }) }
+    const { ann, east } = await storedGate({ models: guarded(shout) })
+    const first = await ann.responses.create(ask('guarded'))
+    expect((await ann.responses.create(ask('guarded', first.id))).output_text).toBe('4 items')
+    expect(east.calls[1]?.body).toMatchObject({ input: 'HELLO', previous_response_id: 'resp_east1' })
+  })
+
+  it('that read answers leave nothing that is stored', async () => {
+    const reader = { name: 'reader', output: { window: 1, check: () => 'pass' } }
+    const { ann, east } = await storedGate({ models: guarded(reader) })
+    const first = await ann.responses.create(ask('east/gpt-4o'))
+    const refused = { status: 400, param: 'previous_response_id' }
+    await expect(ann.responses.create(ask('guarded', first.id))).rejects.toMatchObject(refused)
+    await expect(ann.responses.create(ask('guarded'))).rejects.toMatchObject({ status: 404 })
+    expect(east.calls.map(({ path }) => path)).toEqual(['/v1/responses', '/v1/chat/completions'])
+  })
+})
+
 describe('the bill of what goes on', () => {
   it('is what the upstream says, though the caller has left', async () => {
     const { url, ann, rows } = await storedGate({ pauseMs: 20 })
