@@ -49,8 +49,8 @@ async function* untilOver(events: AsyncIterable<Uint8Array>, end: () => void): A
  * @param path the field that named it
  */
 export function notStored(path?: string): TollgateError {
-  const errors = path === undefined ? {} : { errors: [{ path, message: 'is not the id of a stored response' }] }
-  return new TollgateError('not_found', 'There is no stored response of that id.', errors)
+  const errors = path === undefined ? {} : { errors: [{ path, message: 'names nothing that is stored' }] }
+  return new TollgateError('not_found', 'Nothing is stored under that id.', errors)
 }
 
 /** For a model of another upstream than the one that has what the request goes on from. */

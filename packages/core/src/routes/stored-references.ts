@@ -41,12 +41,8 @@ export function withStoredReferences(raw: Fields, rules: Rules): Omit<NativeRequ
   }
   /** The upstream's own id, of something that is only where it is stored. */
   const named = (id: unknown, path: string, mend: string): unknown => {
-    if (ids === undefined || typeof id !== 'string') {
-      refuse(unshared(path, mend))
-      return id
-    }
-    const stored = ids.open(principal, id)
-    if (stored === undefined) refuse(notStored(path))
+    const stored = typeof id === 'string' ? ids?.open(principal, id) : undefined
+    if (stored === undefined) refuse(ids === undefined ? unshared(path, mend) : notStored(path))
     else if (account !== undefined && account !== stored.account) {
       refuse(invalid(path, 'is stored at another upstream than what else this request names'))
     } else account = stored.account

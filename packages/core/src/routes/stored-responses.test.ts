@@ -174,7 +174,7 @@ describe('policies', () => {
 
   it('count requests, and bill nothing', async () => {
     const budget = { name: 'budget', measure: 'money', per: 'tenant', limit: '1', calendar: 'month' } as const
-    const { ann, rows } = await storedGate({
+    const { ann, rows, limiter } = await storedGate({
       rules: [{ name: 'rpm', measure: 'requests', per: 'tenant', limit: 4 }, budget],
     })
     const { id } = await ann.responses.create(ask('sure'))
@@ -191,6 +191,8 @@ describe('policies', () => {
       expect(row).not.toHaveProperty('usage')
       expect(row).not.toHaveProperty('costNanoUsd')
     }
+    const standing = await limiter.standing({ headers: {}, socket: {} } as never, { principal: ofA } as never)
+    expect(standing.find(({ rule }) => rule === 'budget')).toMatchObject({ used: made?.costNanoUsd, held: 0 })
   })
 
   it('refuse other methods and other paths', async () => {
