@@ -41,8 +41,10 @@ import { metricsRoute } from '@tollgate/core/routes/metrics'
 import { listModels, modelDetails } from '@tollgate/core/routes/models'
 import { predict, predictBatch } from '@tollgate/core/routes/predict'
 import { type ReadinessState, readiness, readyRoute } from '@tollgate/core/routes/ready'
+import { responseIds } from '@tollgate/core/routes/response-ids'
 import { responses } from '@tollgate/core/routes/responses'
 import { rolesRoute } from '@tollgate/core/routes/roles'
+import { storedResponses } from '@tollgate/core/routes/stored-responses'
 import { teamsRoute } from '@tollgate/core/routes/teams'
 import { tenantsRoute } from '@tollgate/core/routes/tenants'
 import { usageRoute } from '@tollgate/core/routes/usage'
@@ -221,6 +223,8 @@ export function makeGate(options: GateOptions): Gate {
       : [cache({ store: answers, ttlMs: settings.CACHE_TTL_SECONDS * 1000, ...options })]
   const predictOptions = { service, defaultModels: defaults.predict }
   const may = (scope: string) => authorize({ scopes: [scope] })
+  const { RESPONSE_IDS_SECRET: idSecrets } = settings
+  const ids = idSecrets === undefined ? undefined : responseIds({ secrets: idSecrets })
   app.all(
     '/inference',
     methodNotAllowed(['POST']),
@@ -247,8 +251,9 @@ export function makeGate(options: GateOptions): Gate {
     methodNotAllowed(['POST']),
     may('chat'),
     ...cached({ cacheable: isGreedy }),
-    responses({ service }),
+    responses({ service, allow: settings.RESPONSES_ALLOW, ...(ids === undefined ? {} : { ids }) }),
   )
+  if (ids !== undefined) app.use('/v1/responses', may('chat'), storedResponses({ service, ids }))
   app.all(
     '/v1/messages',
     methodNotAllowed(['POST']),
@@ -321,6 +326,9 @@ const routes = [
   '/v1/chat/completions',
   '/v1/completions',
   '/v1/responses',
+  '/v1/responses/{id}',
+  '/v1/responses/{id}/cancel',
+  '/v1/responses/{id}/input_items',
   '/v1/messages',
   '/v1/messages/count_tokens',
   '/v1/embeddings',

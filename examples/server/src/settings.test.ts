@@ -63,6 +63,17 @@ describe('readSettings', () => {
     expect(text).not.toContain('hunter')
   })
 
+  it('takes several secrets for ids, and kinds that may be named', () => {
+    const secrets = ['a-new-secret-for-ids-0123456789abcdef', 'an-old-secret-for-ids-0123456789abcdef']
+    const settings = readSettings({ RESPONSE_IDS_SECRET: secrets.join(', '), RESPONSES_ALLOW: 'files' }, embedded)
+    expect(settings).toMatchObject({ RESPONSE_IDS_SECRET: secrets, RESPONSES_ALLOW: ['files'] })
+    const mistakes = mistakesOf({ RESPONSE_IDS_SECRET: `${secrets[0]},hunter2`, RESPONSES_ALLOW: 'everything' })
+    expect(Object.keys(mistakes).sort()).toEqual(['RESPONSES_ALLOW', 'RESPONSE_IDS_SECRET'])
+    expect(mistakes['RESPONSES_ALLOW']).toContain('conversation, prompt, items')
+    expect(JSON.stringify(mistakes)).not.toContain('hunter')
+    expect(mistakesOf({ RESPONSE_IDS_SECRET: ' , ' })).toHaveProperty('RESPONSE_IDS_SECRET')
+  })
+
   it('takes any model name once there is an upstream, and wants one for an upstream that is not OpenAI', () => {
     expect(readSettings({ OPENAI_API_KEY: 'sk', MODEL_NAME: 'gpt-4o' }, embedded).MODEL_NAME).toBe('gpt-4o')
     expect(mistakesOf({ OPENAI_API_KEY: 'sk' })).toEqual({})

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { sharedKinds } from '@tollgate/core/routes/responses'
 import { z } from 'zod'
 
 /** A mistake in the environment: which variable, what is wrong, and how to mend it. */
@@ -109,6 +110,10 @@ const environment = z.object({
   CACHE_MAX_BYTES: wholeNumber(0, 1_099_511_627_776).default(67_108_864),
   PRICES: json.optional(),
   UNKNOWN_PRICE: z.enum(['reject', 'allow'], { error: 'must be reject or allow' }).optional(),
+  RESPONSE_IDS_SECRET: list.pipe(z.array(z.string().min(32, 'must have 32 characters or more')).min(1)).optional(),
+  RESPONSES_ALLOW: list
+    .pipe(z.array(z.enum(sharedKinds, { error: `must be of ${sharedKinds.join(', ')}` })))
+    .default([]),
   CORS_ORIGINS: list.optional(),
   METRICS_PUBLIC: yesOrNo.default(true),
   LOG_LEVEL: z

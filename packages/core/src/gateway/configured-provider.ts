@@ -73,7 +73,9 @@ export function configuredProvider(
         const { keyVariable: _, ...known } = preset ?? {}
         const url = baseUrl ?? known.baseUrl
         if (url === undefined) throw configInvalid(`gatewayService: providers.${name}: a ${type} needs its baseUrl.`)
-        return openAiCompatible({ ...known, ...common, ...key, baseUrl: url })
+        // Each key may be of an account of its own. They are told apart by their places, so that one can be replaced by its successor.
+        const account = index === 0 ? name : `${name}/${index}`
+        return openAiCompatible({ ...known, ...common, ...key, baseUrl: url, account })
       }
     }
   }

@@ -179,13 +179,14 @@ function everyTask(find: (task: Task) => Model): readonly Model[] {
 function lent(entries: readonly ProviderEntry[]): ProviderEntry[] {
   const open = new Map<Provider, Provider>()
   const opened = (provider: Provider): Provider => {
-    const { name, anyName, list, ready } = provider
+    const { name, anyName, list, ready, stored } = provider
     const made = open.get(provider) ?? {
       name,
       model: (task, id, version) => provider.model(task, id, version),
       ...(anyName === undefined ? {} : { anyName }),
       ...(list === undefined ? {} : { list: () => list.call(provider) }),
       ...(ready === undefined ? {} : { ready: () => ready.call(provider) }),
+      ...(stored === undefined ? {} : { stored }),
     }
     open.set(provider, made)
     return made

@@ -1,5 +1,6 @@
 import type { ModelStream } from '../inference/model.js'
 import type { InferenceService } from '../inference/service.js'
+import { endedAnswer } from '../inference/stored.js'
 import type { Part, Task } from '../inference/task.js'
 import { noUsage } from '../usage.js'
 
@@ -60,6 +61,16 @@ export function reloadableService(first: InferenceService, drainMs = 600_000): R
         running = undefined
       }
       return { usageSoFar: () => stream?.usageSoFar() ?? noUsage, [Symbol.asyncIterator]: () => counted(open, over) }
+    },
+    async stored(...given) {
+      const running = begin()
+      const over = () => end(running)
+      try {
+        return endedAnswer(await running.service.stored(...given), over)
+      } catch (error) {
+        over()
+        throw error
+      }
     },
     async resolve(task, name, version) {
       const of = current

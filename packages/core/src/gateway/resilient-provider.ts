@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Model } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
+import { firstStored } from '../inference/registry.js'
 import type { Task } from '../inference/task.js'
 import { type BreakerOptions, withBreaker } from '../wrappers/breaker.js'
 import { type BulkheadOptions, bulkhead as placesOf } from '../wrappers/bulkhead.js'
@@ -73,6 +74,7 @@ export function resilientProvider(name: string, providers: readonly Provider[], 
       return model as Model | undefined as Model<T> | undefined
     },
     ...(first.list === undefined ? {} : { list: () => first.list?.() ?? Promise.resolve([]) }),
+    stored: (...given) => firstStored(providers, given),
     ready: async () => {
       await Promise.all(providers.map((provider) => provider.ready?.()))
     },

@@ -62,6 +62,8 @@ export interface Model<T extends Task = Task> {
   readonly version?: string
   /** It stands for other models, and asks `call.dispatching` itself before each of them. */
   readonly dispatches?: boolean
+  /** The accounts at upstreams that it may be sent to and that store answers. Absent: none does. */
+  readonly accounts?: readonly string[]
   /**
    * @throws TollgateError `invalid_request` (naming the field), `upstream_*`, `timeout`, `client_closed`, `overloaded`
    */

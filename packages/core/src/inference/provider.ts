@@ -1,4 +1,5 @@
 import type { Model, ModelInfo } from './model.js'
+import type { AskStored } from './stored.js'
 import type { Task } from './task.js'
 
 /**
@@ -16,5 +17,7 @@ export interface Provider {
   list?(): Promise<readonly ModelInfo[]>
   /** Resolves when it can serve (models loaded); rejects if it never will. Absent: always ready. */
   ready?(): Promise<void>
+  /** For upstreams that store answers. @throws TollgateError `not_found`, `upstream_*`, `timeout`, `client_closed` */
+  readonly stored?: AskStored
   close?(): Promise<void>
 }

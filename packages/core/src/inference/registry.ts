@@ -3,6 +3,7 @@ import type { Model, ModelInfo } from './model.js'
 import { modelNames, parseName } from './model-names.js'
 import { type NameMap, nameMap } from './name-map.js'
 import type { Provider } from './provider.js'
+import type { AskStored } from './stored.js'
 import { type Task, tasks } from './task.js'
 
 /** A provider, or a provider with the names that callers may use of it. */
@@ -46,6 +47,7 @@ export interface Registry {
   describe(name: string): Promise<ModelDescription | undefined>
   /** The error for a name that {@link Registry.find} did not find: says what there is. `invalid_request` for a model that does other tasks. */
   notFound(task: Task | undefined, name: string): Promise<TollgateError>
+  readonly stored: AskStored
   ready(): Promise<void>
   close(): Promise<void>
 }
@@ -162,6 +164,7 @@ export function registry(options: RegistryOptions): Registry {
       const there = others.length === 0 ? `No models${what} are known here.` : `Models${what}: ${bounded(others)}.`
       return notFoundError(`There is no model ${shown}${what}. ${there}`)
     },
+    stored: (...given) => firstStored(new Set(sources.map(({ provider }) => provider)), given),
     async ready() {
       await Promise.all(sources.map(({ provider }) => provider.ready?.()))
     },
@@ -170,6 +173,18 @@ export function registry(options: RegistryOptions): Registry {
       for (const end of ends) if (end.status === 'rejected') throw end.reason
     },
   }
+}
+
+/** The answer of whichever provider has the account. */
+export function firstStored(
+  providers: Iterable<Pick<Provider, 'stored'>>,
+  given: Parameters<AskStored>,
+): ReturnType<AskStored> {
+  for (const { stored } of providers) {
+    const asked = stored?.(...given)
+    if (asked !== undefined) return asked
+  }
+  return undefined
 }
 
 function toSource(entry: ProviderEntry): Source {

@@ -7,6 +7,7 @@ import type { Call, Model, ModelStream } from './model.js'
 import type { Provider } from './provider.js'
 import { type ListedModel, type ModelDescription, type RegistryOptions, registry } from './registry.js'
 import { serviceStream } from './service-stream.js'
+import { endedAnswer, notStored, type StoredAnswer, type StoredRequest } from './stored.js'
 import type { Result, Task, Tasks } from './task.js'
 
 export interface InferenceServiceOptions extends RegistryOptions {
@@ -31,6 +32,12 @@ export interface InferenceService {
    * sends its whole answer as one part. The stream always ends in an end part or throws.
    */
   stream<T extends Task>(task: T, name: string | undefined, input: Tasks[T]['input'], call: Call): ModelStream<T>
+  /**
+   * Asks an account at an upstream for something that it has stored. Nobody is asked whether the caller may: that is for whoever knows whose it is.
+   *
+   * @throws TollgateError `not_found` also for an account that is no provider's, `upstream_*`, `timeout`, `client_closed`
+   */
+  stored(account: string, request: StoredRequest, call: Call): Promise<StoredAnswer>
   /** @throws TollgateError `model_not_found`, saying what there is; `invalid_request` if there is neither a name nor a default */
   resolve<T extends Task>(task: T, name: string | undefined, version?: string): Promise<Model<T>>
   list(): Promise<readonly ListedModel[]>
@@ -136,6 +143,17 @@ export function inferenceService(options: InferenceServiceOptions): InferenceSer
         model: () => find(task, name) ?? notFound(task, name).then((error) => Promise.reject(error)),
         scope: (onAbort) => openScope(call, endsAt(call), waiting, onAbort),
       })
+    },
+    async stored(account, request, call) {
+      const scope = openScope(call, endsAt(call), waiting, () => {})
+      try {
+        const asked = models.stored(account, request, scope.call)
+        if (asked === undefined) throw notStored()
+        return endedAnswer(await asked, scope.end)
+      } catch (error) {
+        scope.end()
+        throw error
+      }
     },
     async resolve(task, name, version) {
       const wanted = name !== undefined && version !== undefined ? `${name}@${version}` : name

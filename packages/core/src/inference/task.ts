@@ -1,3 +1,4 @@
+import type { TollgateError } from '../errors.js'
 import type { Usage } from '../usage.js'
 
 /** The prompt up to and with this is worth keeping by the upstream, for so long: the next request begins with it too. Upstreams that keep nothing, or keep unasked, do not look at it. */
@@ -85,6 +86,12 @@ export interface NativeRequest {
   readonly headers?: Readonly<Record<string, string>>
   /** `typed`: the answer is wanted in our words, not as the upstream's bytes, because somebody has to read it. */
   readonly answer?: 'typed'
+  /** The account at an upstream that has stored what the body goes on from: it is handed on to no other. */
+  readonly account?: string
+  /** What is stored is thoughts alone, which mean nothing to models of other vendors: those may answer without. */
+  readonly isBridgeable?: boolean
+  /** Thrown by a provider that would hand the body on as it is: something in it may not go to an account that others share. */
+  readonly refused?: TollgateError
 }
 
 export interface GenerateInput {
@@ -118,7 +125,7 @@ export interface GenerateOutput {
   /** The one of `stop` that ended it, where the upstream says. */
   readonly stopSequence?: string
   /** The answer's own bytes, when the provider spoke the dialect of `input.native`: to be relayed without re-encoding. */
-  readonly native?: { readonly dialect: GenerateDialect; readonly bytes: Uint8Array }
+  readonly native?: { readonly dialect: GenerateDialect; readonly bytes: Uint8Array; readonly account?: string }
 }
 
 /**
@@ -142,6 +149,8 @@ export type GenerateChunk =
       readonly type: 'native'
       readonly dialect: GenerateDialect
       readonly bytes: Uint8Array
+      /** Who has stored it, where it can be asked for again. */
+      readonly account?: string
     }
 
 /** {@link NativeRequest}, for embeddings. */

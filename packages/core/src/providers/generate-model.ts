@@ -1,19 +1,11 @@
-import { TollgateError } from '../errors.js'
-import type { Call, Model, ModelStream } from '../inference/model.js'
-import type {
-  FinishReason,
-  GenerateChunk,
-  GenerateDialect,
-  GenerateInput,
-  GenerateOutput,
-  Part,
-} from '../inference/task.js'
-import { estimator, type Tokenizer } from '../tokenizer.js'
-import { noUsage, type Usage } from '../usage.js'
+import type { Model } from '../inference/model.js'
+import type { FinishReason, GenerateChunk, GenerateDialect, GenerateInput, GenerateOutput } from '../inference/task.js'
+import type { Tokenizer } from '../tokenizer.js'
+import type { Usage } from '../usage.js'
 import { countPrompt, countTexts } from './count-tokens.js'
-import { holdingRelay } from './holding-relay.js'
+import { generateStream } from './generate-stream.js'
 import type { Upstream, UpstreamRequest } from './http-kit.js'
-import { isOfType, jsonAnswer, requireSuccess } from './openai-answer.js'
+import { jsonAnswer } from './openai-answer.js'
 import { cutAnswer, paid } from './paid-answer.js'
 import { parsedObject } from './parsed-json.js'
 import { requestJson } from './request-json.js'
@@ -23,6 +15,8 @@ import { type EventSplitter, eventSplitter, lastEvents, withoutMark } from './ss
 export interface GenerateWire {
   /** Requests and answers in these words are handed on as they are. Absent: nobody speaks this API to us. */
   readonly dialect?: GenerateDialect
+  /** Whose account at the upstream stores what it answers. Absent: nothing is stored, or nothing can be asked for again. */
+  readonly account?: string
   /** @throws TollgateError `invalid_request` for what cannot be said in this API */
   request(input: GenerateInput, model: string, stream: boolean): WireRequest
   /** @throws TollgateError `upstream_invalid` if there is no answer in it */
@@ -95,9 +89,10 @@ const serverSentEvents: StreamFraming = {
   last: (rest) => lastEvents(withoutMark(rest), (data) => data === '[DONE]' || parsedObject(data) !== undefined),
 }
 
-/** Is the answer handed on as it is? */
-function relays({ dialect }: GenerateWire, { native }: GenerateInput): boolean {
-  return dialect !== undefined && native?.dialect === dialect && native.answer !== 'typed'
+/** Whose words an answer is handed on in as it is; `undefined` if it is not. */
+function nativeOf({ dialect, account }: GenerateWire, { native }: GenerateInput) {
+  if (dialect === undefined || native?.dialect !== dialect || native.answer === 'typed') return undefined
+  return account === undefined ? { dialect } : { dialect, account }
 }
 
 /** A model behind an API that generates text. */
@@ -126,12 +121,17 @@ export function generateModel(options: GenerateModelOptions): Model<'generate'> 
         estimated: true,
       }
       const output = paid(call, usage, () => wire.response(upstream.name, json))
-      const { dialect } = wire
-      if (dialect === undefined || !relays(wire, input)) return { output, usage }
-      return { output: { ...output, native: { dialect, bytes } }, usage }
+      const native = nativeOf(wire, input)
+      return native === undefined ? { output, usage } : { output: { ...output, native: { ...native, bytes } }, usage }
     },
-    stream: (input, call) => generateStream(options, input, call),
+    stream(input, call) {
+      const wire = wireFor(options, input)
+      const { framing = serverSentEvents } = wire
+      const request = () => requestOf(options, wire, input, true)
+      return generateStream({ options, input, call, wire, framing, native: nativeOf(wire, input), request })
+    },
     inputUsage,
+    accounts: [options.wire, ...(options.others ?? [])].flatMap(({ account }) => account ?? []),
   }
 }
 
@@ -150,79 +150,4 @@ function requestOf(
     body: requestJson(upstream.patched(body)),
     ...(headers === undefined ? {} : { headers }),
   }
-}
-
-function generateStream(options: GenerateModelOptions, input: GenerateInput, call: Call): ModelStream<'generate'> {
-  const { upstream, tokenizer } = options
-  const wire = wireFor(options, input)
-  const { dialect, framing = serverSentEvents } = wire
-  const watch = wire.watch(upstream, input)
-  /** From when the request is on its way until the upstream turns it down, the prompt is being paid for. */
-  let charged = false
-
-  const usageSoFar = (): Usage => {
-    const reported = watch.usage()
-    if (reported !== undefined) return reported
-    if (!charged) return noUsage
-    const { text, length } = watch.written()
-    const outputTokens = text === '' ? 0 : Math.ceil((estimator(tokenizer).count(text) / text.length) * length)
-    return { inputTokens: countPrompt(input, tokenizer), outputTokens, estimated: true }
-  }
-
-  const requireComplete = () => {
-    if (watch.isComplete()) return
-    throw new TollgateError('upstream_invalid', `The upstream ${upstream.name} ended the stream before its end.`)
-  }
-
-  async function* parts(): AsyncGenerator<Part<'generate'>> {
-    const request = requestOf(options, wire, input, true)
-    charged = true
-    let response: Awaited<ReturnType<Upstream['send']>>
-    try {
-      response = await upstream.send(request, call)
-      await requireSuccess(upstream, response, (type) => isOfType(type, framing.mediaType), 'an event stream')
-    } catch (error) {
-      charged = call.signal.aborted
-      throw error
-    }
-    const splitter = framing.splitter(upstream.name, options.maxEventBytes)
-    const relayed = dialect !== undefined && relays(wire, input) ? holdingRelay(watch) : undefined
-    try {
-      let begun = false
-      for (let chunk = await response.read(); chunk !== undefined; chunk = await response.read()) {
-        const split = splitter.push(chunk)
-        if (split === undefined) continue
-        const whole = begun ? split : withoutMark(split)
-        begun = true
-        if (relayed === undefined || dialect === undefined) yield* watch.decode(whole)
-        else {
-          const bytes = relayed.push(whole)
-          if (bytes !== undefined) yield { type: 'native', dialect, bytes }
-        }
-        if (watch.isDone()) break
-      }
-      const last = watch.isDone() ? undefined : framing.last?.(splitter.rest())
-      if (relayed === undefined || dialect === undefined) {
-        if (last !== undefined) yield* watch.decode(last)
-        requireComplete()
-      } else {
-        const bytes = last === undefined ? undefined : relayed.push(last)
-        if (bytes !== undefined) yield { type: 'native', dialect, bytes }
-        requireComplete()
-        const held = relayed.rest()
-        if (held !== undefined) yield { type: 'native', dialect, bytes: held }
-      }
-      response.release()
-      const stopSequence = watch.stopSequence?.()
-      yield {
-        type: 'end',
-        finishReason: watch.finishReason(),
-        ...(stopSequence === undefined ? {} : { stopSequence }),
-        usage: usageSoFar(),
-      }
-    } finally {
-      response.destroy()
-    }
-  }
-  return { usageSoFar, [Symbol.asyncIterator]: parts }
 }

@@ -50,8 +50,8 @@ export const httpOptionsShape = {
 export interface UpstreamRequest {
   /** Whose limits the answer may tell. */
   readonly model?: string
-  readonly method: 'GET' | 'POST'
-  /** Below the base URL, with its slash: `/chat/completions`. */
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  /** Below the base URL, with its slash, and its query if it has one: `/chat/completions`. */
   readonly path: string
   readonly accept: string
   /** JSON text, or bytes as they come: of these `headers` has the type, and the length if it is known. */
@@ -101,7 +101,8 @@ export type Credentials = (request: UpstreamRequest, url: string) => Proof | Pro
 export function upstream(name: string, options: HttpOptions, credentials?: Credentials): Upstream {
   const base = baseOf(name, options.baseUrl)
   const prefix = base.pathname.replace(/\/+$/, '')
-  const { search } = base
+  // What the base URL asks for (`?api-version=…`) is asked for every time.
+  const pathTo = (path: string) => `${prefix}${path}${path.includes('?') ? base.search.replace('?', '&') : base.search}`
   const maxInFlight = (options.maxConnections ?? 256) + (options.maxQueued ?? 1024)
   const { maxResponseBytes = 67_108_864, onLimits } = options
   const pool = new Pool(base.origin, {
@@ -151,7 +152,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
       upstream: name,
       dispatcher: pool,
       // Its types leave out what its documentation says of bodies: any iterable will do.
-      request: { method, path: `${prefix}${path}${search}`, headers, body: (body ?? null) as string | null },
+      request: { method, path: pathTo(path), headers, body: (body ?? null) as string | null },
       signal,
       maxResponseBytes,
       deadlines: waiting,
@@ -185,7 +186,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     send(request, call) {
       if (credentials === undefined) return sendWith(request, call, [])
       try {
-        const proof = credentials(request, `${base.origin}${prefix}${request.path}${search}`)
+        const proof = credentials(request, `${base.origin}${pathTo(request.path)}`)
         return proof instanceof Promise
           ? proof.then(
               (fetched) => prove(request, call, fetched),

@@ -16,6 +16,7 @@ import { openAiCompletionsWire } from './openai-completions-wire.js'
 import { embedModel } from './openai-embed-model.js'
 import { mediaModel } from './openai-media-model.js'
 import { openAiResponsesWire } from './openai-responses-wire.js'
+import { askStored } from './openai-stored.js'
 
 /** What such an upstream does: text, embeddings, pictures and sound. */
 export type CompatibleTask = 'generate' | 'embed' | 'media'
@@ -47,6 +48,8 @@ export interface OpenAiCompatibleOptions extends HttpOptions {
   readonly asksForUsage?: boolean
   /** Does it have the Responses API too? Callers who speak it are then handed on; else their requests are put into chat completions. Default false. */
   readonly hasResponses?: boolean
+  /** The account that the key is of, in the ids of stored responses; two that have one in common tell so by it. Default: the name. */
+  readonly account?: string
   /** Bytes of one event of a stream. Default 4,194,304 (4 MiB). */
   readonly maxEventBytes?: number
 }
@@ -78,6 +81,7 @@ const optionsSchema = z.strictObject({
   keyField: z.enum(['authorization', 'api-key']).default('authorization'),
   asksForUsage: z.boolean().default(true),
   hasResponses: z.boolean().default(false),
+  account: z.string().min(1).max(128).optional(),
   maxEventBytes: z.int().min(1024).optional(),
 })
 
@@ -99,7 +103,7 @@ const listTimeoutMs = 10_000
 export function openAiCompatible(options: OpenAiCompatibleOptions): Provider {
   const checked = checkedOptions('openAiCompatible', optionsSchema, options)
   const { name, tokenizer = byteTokenizer, maxTokensField = 'max_tokens', maxEventBytes = 4_194_304 } = checked
-  const { keyField, asksForUsage, hasResponses } = checked
+  const { keyField, asksForUsage, hasResponses, account: own = name } = checked
   const api = upstream(
     name,
     options,
@@ -111,7 +115,7 @@ export function openAiCompatible(options: OpenAiCompatibleOptions): Provider {
   const known = models === undefined ? undefined : new Map(models.map((model) => [model.id, model]))
   if (known !== undefined && known.size !== models?.length) throw configInvalid(`${name}: a model is listed twice.`)
   const listModels = checked.listModels ?? models === undefined
-  const others = [openAiCompletionsWire(asksForUsage), ...(hasResponses ? [openAiResponsesWire] : [])]
+  const others = [openAiCompletionsWire(asksForUsage), ...(hasResponses ? [openAiResponsesWire(own)] : [])]
   const chatOptions = {
     upstream: api,
     tokenizer,
@@ -162,6 +166,9 @@ export function openAiCompatible(options: OpenAiCompatibleOptions): Provider {
       }
       return listed.models
     },
+    ...(hasResponses
+      ? { stored: (account, ...asked) => (account === own ? askStored(api, maxEventBytes, ...asked) : undefined) }
+      : {}),
     close: () => api.close(),
   }
 }

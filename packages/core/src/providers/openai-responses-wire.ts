@@ -1,7 +1,8 @@
 import { TollgateError } from '../errors.js'
-import type { FinishReason, GenerateOutput } from '../inference/task.js'
+import { storedElsewhere } from '../inference/stored.js'
+import type { FinishReason, GenerateInput, GenerateOutput } from '../inference/task.js'
 import { type ResponsesUsage, usageFromResponses } from '../wire/openai-usage.js'
-import type { GenerateWatch, GenerateWire } from './generate-model.js'
+import type { GenerateWatch, GenerateWire, WireRequest } from './generate-model.js'
 import type { Upstream } from './http-kit.js'
 import { errorInSuccess } from './openai-answer.js'
 import { parsedObject } from './parsed-json.js'
@@ -19,21 +20,34 @@ interface Answer {
 
 type Item = Readonly<Record<string, unknown>>
 
-/** OpenAI's Responses API, for callers who speak it to an upstream that does. */
-export const openAiResponsesWire: GenerateWire = {
-  dialect: 'openai-responses',
-  request: ({ native }, model, stream) => ({ path: '/responses', body: { ...native?.body, model, stream } }),
-  response(upstream, answer) {
-    const { output, error } = answer as Answer
-    if (error !== undefined && error !== null) throw failed(upstream, error)
-    if (!Array.isArray(output)) {
-      throw new TollgateError('upstream_invalid', `The answer of the upstream ${upstream} holds no output.`)
-    }
-    return outputOf(answer)
-  },
-  usage: (answer) => usageFromResponses((answer as Answer).usage),
-  written: (answer) => itemsOf(answer).map(writtenInItem),
-  watch: responsesWatch,
+/**
+ * OpenAI's Responses API, for callers who speak it to an upstream that does.
+ *
+ * @param account whose it is that stores the answers
+ */
+export function openAiResponsesWire(account: string): GenerateWire {
+  return {
+    dialect: 'openai-responses',
+    account,
+    request: (input, model, stream) => requestOf(input, account, model, stream),
+    response(upstream, answer) {
+      const { output, error } = answer as Answer
+      if (error !== undefined && error !== null) throw failed(upstream, error)
+      if (!Array.isArray(output)) {
+        throw new TollgateError('upstream_invalid', `The answer of the upstream ${upstream} holds no output.`)
+      }
+      return outputOf(answer)
+    },
+    usage: (answer) => usageFromResponses((answer as Answer).usage),
+    written: (answer) => itemsOf(answer).map(writtenInItem),
+    watch: responsesWatch,
+  }
+}
+
+function requestOf({ native }: GenerateInput, account: string, model: string, stream: boolean): WireRequest {
+  if (native?.refused !== undefined) throw native.refused
+  if (native?.account !== undefined && native.account !== account) throw storedElsewhere()
+  return { path: '/responses', body: { ...native?.body, model, stream } }
 }
 
 function itemsOf({ output }: Answer): Item[] {

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { isTollgateError, TollgateError } from '../errors.js'
+import { notStored } from '../inference/stored.js'
 import { retryAfter, windowReset } from './retry-after.js'
 
 /** What an upstream's error answer says, as far as anyone may see it. */
@@ -46,6 +47,7 @@ export function answerError(upstream: string, answer: ErrorAnswer): TollgateErro
       cause,
     })
   }
+  if (code === 'previous_response_not_found') return notStored('previous_response_id')
   if (isNoModel(answer)) {
     return new TollgateError('model_not_found', said(upstream, answer), { cause })
   }

@@ -2,15 +2,16 @@ import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
 import { allowedMethods } from '../http/allowed-methods.js'
 import { type BodyOptions, jsonBody } from '../http/body.js'
-import type { Dialect } from '../http/context.js'
+import type { Dialect, RequestContext } from '../http/context.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendBytes, sendJson } from '../http/respond.js'
 import type { InferenceService } from '../inference/service.js'
 import type { GenerateDialect, GenerateInput, Result } from '../inference/task.js'
 import { checkedOptions } from '../options.js'
+import type { Target } from '../target.js'
 import { parseWith } from '../wire/parse.js'
 import { bodyOptionsSchema, invoke, invokeStream, type OnDisconnect, serviceSchema } from './invoke.js'
-import { type EncodePart, sendStream } from './send-stream.js'
+import { type EncodePart, type RelayBytes, sendStream, untouched } from './send-stream.js'
 
 /** Options of every route that generates text. */
 export interface GenerateRouteOptions {
@@ -32,7 +33,14 @@ export interface GenerateSurface<Body> {
   /** Answers in these words are relayed byte for byte. */
   readonly native: GenerateDialect
   readonly request: z.ZodType<Body>
-  readonly input: (body: Body, raw: Readonly<Record<string, unknown>>, req: IncomingMessage) => GenerateInput
+  readonly input: (
+    body: Body,
+    raw: Readonly<Record<string, unknown>>,
+    context: RequestContext,
+    req: IncomingMessage,
+  ) => GenerateInput
+  /** What becomes of an upstream's own bytes on their way to the caller. Default: nothing. */
+  readonly relay?: (context: RequestContext, target: Target, body: Body) => RelayBytes
   /** An answer in the words of this API. */
   readonly answer: (requestId: string, model: string, result: Result<'generate'>, body: Body) => object
   /** The same in parts. */
@@ -61,7 +69,7 @@ export function generateRoute<
   const { name, route, dialect, native: own, request, input: toInput, answer, events, requestIdHeader } = surface
   const { heartbeatMs, onDisconnect } = checkedOptions(name, schema, options)
   const { service, body: bodyOptions } = options
-  const { end, heartbeat } = surface
+  const { end, heartbeat, relay = () => untouched } = surface
   return endpoint(name, async (context, req, res) => {
     context.route ??= route
     context.dialect ??= dialect
@@ -69,7 +77,9 @@ export function generateRoute<
     if (requestIdHeader !== undefined) res.setHeader(requestIdHeader, context.id)
     const raw = await jsonBody(req, bodyOptions)
     const body = parseWith(request, raw)
-    const input = toInput(body, raw as Readonly<Record<string, unknown>>, req)
+    const input = toInput(body, raw as Readonly<Record<string, unknown>>, context, req)
+    // What is stored is read, and paid for, with every request that goes on from it. Only the upstream can count it.
+    const leaving = input.native?.account === undefined ? onDisconnect : 'drain'
     if (body.stream === true) {
       await invokeStream(
         context,
@@ -82,18 +92,20 @@ export function generateRoute<
         (answered) =>
           sendStream(res, answered, {
             encode: events(context.id, answered.target.model, body),
+            relay: relay(context, answered.target, body),
             end,
             heartbeat,
             heartbeatMs,
-            onDisconnect,
+            onDisconnect: leaving,
           }),
-        onDisconnect,
+        leaving,
       )
       return
     }
-    const { result, target } = await invoke(context, req, res, service, 'generate', body.model, input, onDisconnect)
+    const { result, target } = await invoke(context, req, res, service, 'generate', body.model, input, leaving)
     const { native } = result.output
-    if (native?.dialect === own) sendBytes(res, 200, native.bytes, 'application/json; charset=utf-8')
-    else sendJson(res, 200, answer(context.id, target.model, result, body))
+    if (native?.dialect === own) {
+      sendBytes(res, 200, relay(context, target, body)(native, false), 'application/json; charset=utf-8')
+    } else sendJson(res, 200, answer(context.id, target.model, result, body))
   })
 }

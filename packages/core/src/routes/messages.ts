@@ -32,7 +32,7 @@ const surface: GenerateSurface<MessagesRequest> = {
   dialect: 'anthropic',
   native: 'anthropic-messages',
   request: messagesRequest,
-  input: (body, raw, req) => fromMessagesRequest(body, raw, headersOf(req)),
+  input: (body, raw, _context, req) => fromMessagesRequest(body, raw, headersOf(req)),
   answer: messageResponse,
   events: messageEvents,
   heartbeat: 'event: ping\ndata: {"type":"ping"}\n\n',

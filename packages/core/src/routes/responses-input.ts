@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { ContentPart, GenerateInput, Message, ReasoningPart, ToolCall } from '../inference/task.js'
+import type { ContentPart, GenerateInput, Message, NativeRequest, ReasoningPart, ToolCall } from '../inference/task.js'
 import type { ResponsesItem, ResponsesRequest } from '../wire/openai-responses.js'
 import { parseWith } from '../wire/parse.js'
 import {
@@ -15,14 +15,14 @@ import {
   toTool,
 } from './bridged-input.js'
 
-/** A request of the Responses API as a model's input. */
-export function fromResponsesRequest(body: ResponsesRequest, raw: Readonly<Record<string, unknown>>): GenerateInput {
-  return new ResponsesInput(body, raw)
+/** A request of the Responses API as a model's input. `native`: as an upstream that speaks it may get it. */
+export function fromResponsesRequest(body: ResponsesRequest, native: Omit<NativeRequest, 'dialect'>): GenerateInput {
+  return new ResponsesInput(body, native)
 }
 
 class ResponsesInput extends BridgedInput<ResponsesRequest> {
-  constructor(body: ResponsesRequest, raw: Readonly<Record<string, unknown>>) {
-    super(body, { dialect: 'openai-responses', body: raw })
+  constructor(body: ResponsesRequest, native: Omit<NativeRequest, 'dialect'>) {
+    super(body, { ...native, dialect: 'openai-responses' })
     if (typeof body.max_output_tokens === 'number') this.maxOutputTokens = body.max_output_tokens
     if (typeof body.temperature === 'number') this.temperature = body.temperature
     if (typeof body.top_p === 'number') this.topP = body.top_p

@@ -201,13 +201,12 @@ describe('responses', () => {
     const { openAiClient, openAi } = await llmGateway()
     const response = await openAiClient.responses.create({
       ...ask('native-test'),
-      previous_response_id: 'resp_1',
       odd: [1],
     } as never)
     expect(response).toMatchObject({ id: 'resp_fixture', odd: true })
     expect(openAi.calls[0]).toMatchObject({
       path: '/v1/responses',
-      body: { model: 'native-test', previous_response_id: 'resp_1', odd: [1], input: 'Hello' },
+      body: { model: 'native-test', odd: [1], input: 'Hello' },
     })
   })
 })

@@ -1,31 +1,57 @@
+import { z } from 'zod'
 import type { Handler } from '../http/handler.js'
+import { checkedOptions } from '../options.js'
 import { type ResponsesRequest, responsesRequest } from '../wire/openai-responses.js'
-import { type GenerateRouteOptions, type GenerateSurface, generateRoute } from './generate-route.js'
+import { type GenerateRouteOptions, generateRoute } from './generate-route.js'
+import { type ResponseIds, responseIdsSchema } from './response-ids.js'
 import { responsesAnswer, responsesEvents } from './responses-answer.js'
 import { fromResponsesRequest } from './responses-input.js'
+import { sealedBytes } from './sealed-bytes.js'
+import { type SharedKind, sharedKinds, withStoredReferences } from './stored-references.js'
 
-export type ResponsesOptions = GenerateRouteOptions
+export { type SharedKind, sharedKinds } from './stored-references.js'
 
-const surface: GenerateSurface<ResponsesRequest> = {
-  name: 'responses',
-  route: '/v1/responses',
-  dialect: 'openai',
-  native: 'openai-responses',
-  request: responsesRequest,
-  input: fromResponsesRequest,
-  answer: responsesAnswer,
-  events: responsesEvents,
+export interface ResponsesOptions extends GenerateRouteOptions {
+  /** Ids of what upstreams store, each for one tenant. Default: ids pass as the upstream gives them out, and what names one of them is refused. */
+  readonly ids?: ResponseIds
+  /** What of the upstream's account callers may name as it is, all of them alike. Default: nothing. */
+  readonly allow?: readonly SharedKind[]
 }
 
+const schema = z.looseObject({
+  ids: responseIdsSchema.optional(),
+  allow: z.array(z.enum(sharedKinds)).default([]),
+})
+
 /**
- * `POST /v1/responses`, OpenAI's Responses API, streaming included. A model whose upstream has it gets the caller's body and answers with its own bytes; for others both are put into its shape here. Nothing
- * is stored here: `previous_response_id` is for upstreams that do.
+ * `POST /v1/responses`, OpenAI's Responses API, streaming included. A model whose upstream has it gets the caller's body and answers with its own bytes; for others both are put into its shape here.
+ *
+ * Upstreams store responses, all callers' in one account. With `ids` each caller may go on from its own (`previous_response_id`, items by their id), at the upstream that has them; whatever else names something of the account is refused unless `allow` says otherwise.
  *
  * Reads the slots `principal`, `deadline`, `signal`; writes `route`, `dialect`, `target`, `usage`, `upstreamMs`.
  *
- * @throws TollgateError as `chatCompletions`
- * @example app.post('/v1/responses', responses({ service }))
+ * @throws TollgateError as `chatCompletions`; `not_found` for an id that was not given to the caller
+ * @example app.post('/v1/responses', responses({ service, ids: responseIds({ secrets }) }))
  */
 export function responses(options: ResponsesOptions): Handler {
-  return generateRoute(surface, options)
+  const { ids: _ids, allow: _allow, ...routeOptions } = options
+  const { ids, allow: kinds } = checkedOptions('responses', schema, options)
+  const allow: ReadonlySet<SharedKind> = new Set(kinds)
+  return generateRoute<ResponsesRequest>(
+    {
+      name: 'responses',
+      route: '/v1/responses',
+      dialect: 'openai',
+      native: 'openai-responses',
+      request: responsesRequest,
+      input: (body, raw, { principal }) =>
+        fromResponsesRequest(body, withStoredReferences(raw, { ids, principal, allow })),
+      answer: responsesAnswer,
+      events: responsesEvents,
+      ...(ids === undefined
+        ? undefined
+        : { relay: ({ principal }, target, body) => sealedBytes(ids, principal, target, body.previous_response_id) }),
+    },
+    routeOptions,
+  )
 }

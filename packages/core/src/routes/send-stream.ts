@@ -10,8 +10,20 @@ export type TypedPart = Exclude<Part<'generate'>, { type: 'native' }>
 /** A part as events of an API; an empty text if it has none for it. */
 export type EncodePart = (part: TypedPart) => string
 
+/** An upstream's own bytes; of a stream whole events. `account`: who has stored what they tell. */
+export interface NativeBytes {
+  readonly bytes: Uint8Array
+  readonly account?: string
+}
+
+/** What goes out in their place. */
+export type RelayBytes = (native: NativeBytes, isStream: boolean) => Uint8Array
+
+export const untouched: RelayBytes = ({ bytes }) => bytes
+
 interface SendOptions {
   readonly encode: EncodePart
+  readonly relay: RelayBytes
   /** After the last event. */
   readonly end: string | undefined
   /** What goes out after silence. Default: a comment. */
@@ -24,7 +36,7 @@ interface SendOptions {
 export async function sendStream(
   res: ServerResponse,
   { parts }: AnsweredStream<'generate'>,
-  { encode, end, heartbeat, heartbeatMs, onDisconnect }: SendOptions,
+  { encode, relay, end, heartbeat, heartbeatMs, onDisconnect }: SendOptions,
 ): Promise<void> {
   const events = openEventStream(res, {
     ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
@@ -37,7 +49,7 @@ export async function sendStream(
     else if (native) continue
     // Nobody reads any more; the rest is for the bill.
     if (onDisconnect === 'drain' && !events.isOpen()) continue
-    const bytes = part.type === 'native' ? part.bytes : encode(part)
+    const bytes = part.type === 'native' ? relay(part, true) : encode(part)
     const drained = bytes.length === 0 ? undefined : events.send(bytes)
     if (drained !== undefined) await drained
     if (onDisconnect === 'abort' && !events.isOpen())

@@ -117,7 +117,7 @@ function changedPart(part: ContentPart, change: TextChange): ContentPart {
 /** Fields whose texts stand for something. */
 const symbols: ReadonlySet<string> = new Set([
   ...['type', 'role', 'id', 'model', 'object', 'media_type', 'file_id', 'signature', 'encrypted_content'],
-  ...['tool_use_id', 'tool_call_id', 'call_id', 'previous_response_id'],
+  ...['tool_use_id', 'tool_call_id', 'call_id', 'previous_response_id', 'approval_request_id'],
 ])
 /** Fields that may hold bytes, in base64 or as a `data:` URL. */
 const byteFields: ReadonlySet<string> = new Set(['url', 'image_url', 'file_data'])

@@ -3,6 +3,7 @@ import { configInvalid } from '../errors.js'
 import { targetOf } from '../inference/call.js'
 import type { Call, Model, ModelStream } from '../inference/model.js'
 import { streamOf } from '../inference/service-stream.js'
+import { reaches } from '../inference/stored.js'
 import type { Part, Task, Tasks } from '../inference/task.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import type { Target } from '../target.js'
@@ -101,7 +102,9 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
   ): Promise<Value> => {
     saved = Math.min(budgetBurst, saved + budgetRatio)
     const call = withAttempts(given, maxAttempts)
-    const modelOf = ({ isHedge }: Racer) => (isHedge ? target : model)
+    const first = reaches(model, input) ? model : target
+    const other = reaches(target, input) ? target : first
+    const modelOf = ({ isHedge }: Racer) => (isHedge ? other : first)
     let begunAt = 0
     return race<Value>({
       call,
@@ -132,6 +135,7 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
 
   return {
     ...model,
+    accounts: [...(model.accounts ?? []), ...(target.accounts ?? [])],
     dispatches: true,
     run: (input, call) =>
       raced(

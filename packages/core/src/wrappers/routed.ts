@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { configInvalid, TollgateError } from '../errors.js'
 import { targetOf } from '../inference/call.js'
 import type { Call, Model } from '../inference/model.js'
+import { reaches, storedElsewhere } from '../inference/stored.js'
 import type { GenerateInput, Task, Tasks } from '../inference/task.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { principalKey } from '../principal.js'
@@ -109,7 +110,9 @@ export function routed<T extends Task>(options: RouteOptions<T>): Model<T> {
   }
 
   const order = (input: Tasks[T]['input'], call: Call): Candidate<T>[] => {
-    const fitting = candidates.filter(({ when }) => when === undefined || when(input, call))
+    const fitting = candidates.filter(
+      ({ when, model }) => (when === undefined || when(input, call)) && reaches(model, input),
+    )
     if (affinity !== undefined) {
       const text = affinityOf(affinity, input, call)
       if (text !== undefined) return byAffinity(fitting, text)
@@ -170,6 +173,7 @@ export function routed<T extends Task>(options: RouteOptions<T>): Model<T> {
       }
     }
     if (last !== undefined) throw last.error
+    if (!candidates.some(({ model }) => reaches(model, input))) throw storedElsewhere()
     throw new TollgateError('invalid_request', 'None of the models behind this name is for such a request.', {
       errors: [{ path: 'model', message: 'has no target for this request' }],
     })
@@ -177,6 +181,7 @@ export function routed<T extends Task>(options: RouteOptions<T>): Model<T> {
 
   const inner = first.model
   return {
+    accounts: candidates.flatMap(({ model }) => model.accounts ?? []),
     task: inner.task,
     provider: inner.provider,
     id: inner.id,
