@@ -64,7 +64,7 @@ it('is closed without a secret, and says how it is opened', async () => {
   const { id } = await a.responses.create({ model: 'smart', input: 'Hello' })
   await expect(a.responses.create({ model: 'smart', input: 'And?', previous_response_id: id })).rejects.toMatchObject({
     status: 400,
-    message: expect.stringContaining('give the gate a secret'),
+    message: expect.stringContaining('set RESPONSE_IDS_SECRET'),
   })
   await expect(a.responses.retrieve(id)).rejects.toMatchObject({ status: 404 })
   const allowed = await start(configFor(east, west), { RESPONSES_ALLOW: 'conversation,files' })

@@ -86,7 +86,7 @@ export async function storedGate({ upstreams, ids, rules, models, pauseMs, ...op
     client,
     ann: client('a ann'),
     bob: client('b bob'),
-    /** Which accounts were asked, in their order, when a test asks one thing after the other. */
+    /** All that the upstreams were asked. */
     calls: () => [...east.calls, ...west.calls],
   }
 }

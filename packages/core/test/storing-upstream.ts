@@ -28,7 +28,7 @@ const count = (items: readonly Item[]) => wordsOf(JSON.stringify(items)).length
 
 /**
  * An upstream of OpenAI's Responses API that stores what it answers, each key an account of its own, until the test is over. It answers `n items` where the conversation has so many, after a thought; what it writes
- * of JSON nobody else would write so. `fails(key)`: until it is changed, the account is sick.
+ * of JSON nobody else would write so. Accounts whose key is in `sick` fail.
  */
 export async function storingUpstream(name: string, options: { readonly pauseMs?: number } = {}) {
   const accounts = new Map<string, Map<string, Kept>>()

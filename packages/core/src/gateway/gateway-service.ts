@@ -186,7 +186,7 @@ function lent(entries: readonly ProviderEntry[]): ProviderEntry[] {
       ...(anyName === undefined ? {} : { anyName }),
       ...(list === undefined ? {} : { list: () => list.call(provider) }),
       ...(ready === undefined ? {} : { ready: () => ready.call(provider) }),
-      ...(stored === undefined ? {} : { stored }),
+      ...(stored === undefined ? {} : { stored: (...given) => stored.apply(provider, given) }),
     }
     open.set(provider, made)
     return made

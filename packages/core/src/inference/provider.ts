@@ -17,7 +17,7 @@ export interface Provider {
   list?(): Promise<readonly ModelInfo[]>
   /** Resolves when it can serve (models loaded); rejects if it never will. Absent: always ready. */
   ready?(): Promise<void>
-  /** For upstreams that store answers. @throws TollgateError `not_found`, `upstream_*`, `timeout`, `client_closed` */
+  /** For upstreams that store answers; of an account of its own. @throws TollgateError `not_found`, `upstream_*`, `timeout`, `client_closed` */
   readonly stored?: AskStored
   close?(): Promise<void>
 }

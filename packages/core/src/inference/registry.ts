@@ -180,8 +180,8 @@ export function firstStored(
   providers: Iterable<Pick<Provider, 'stored'>>,
   given: Parameters<AskStored>,
 ): ReturnType<AskStored> {
-  for (const { stored } of providers) {
-    const asked = stored?.(...given)
+  for (const provider of providers) {
+    const asked = provider.stored?.(...given)
     if (asked !== undefined) return asked
   }
   return undefined

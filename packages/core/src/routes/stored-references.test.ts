@@ -5,8 +5,11 @@ import { type SharedKind, sharedKinds, withStoredReferences } from './stored-ref
 
 const ids = responseIds({ secrets: ['a-secret-of-the-servers-0123456789'] })
 const principal = { tenant: 'a', subject: 'ann', method: 'api-key', scopes: [] }
-const read = (raw: object, allow: readonly SharedKind[] = []) =>
-  withStoredReferences({ model: 'm', input: 'hi', ...raw }, { ids, principal, allow: new Set(allow) })
+const read = (raw: object, allow: readonly SharedKind[] = [], known: typeof ids | null = ids) =>
+  withStoredReferences(
+    { model: 'm', input: 'hi', ...raw },
+    { ids: known ?? undefined, principal, allow: new Set(allow) },
+  )
 const sealed = (id: string, account = 'openai') =>
   ids.seal(principal, { account, target: { provider: 'openai', model: 'm' }, id })
 const user = { role: 'user', content: 'hi' }
@@ -56,6 +59,8 @@ describe('what a request may name of the account that all share', () => {
     expect(read(raw, others).refused?.errors).toMatchObject([{ path }])
     const { refused, body, account } = read(raw, [kind])
     expect({ refused, body, account }).toEqual({ body: { model: 'm', input: 'hi', ...raw } })
+    const { refused: closed } = read(raw, others, null)
+    expect(closed).toMatchObject({ code: 'invalid_request', errors: [{ path }] })
   })
 
   it.each([
@@ -83,7 +88,12 @@ describe('what a request may name of the account that all share', () => {
     ],
     ['nothing at all', { conversation: null, prompt: null, previous_response_id: null, background: false, tools: [] }],
   ])('is %s', (_name, raw) => {
-    expect(read(raw)).toEqual({ body: { model: 'm', input: 'hi', ...raw } })
+    const body = { model: 'm', input: 'hi', ...raw }
+    expect(read(raw, [], null)).toEqual({ body })
+    // An id that was not given to this caller stays here.
+    const withoutId = ({ id: _, ...item }: { id?: string }) => item
+    const input = Array.isArray(body.input) ? body.input.map(withoutId) : body.input
+    expect(read(raw)).toEqual({ body: { ...body, input } })
   })
 
   it('is what this caller was given, in the words of the upstream', () => {
@@ -106,6 +116,11 @@ describe('what a request may name of the account that all share', () => {
           { ...input[3], approval_request_id: 'mcpr_1' },
         ],
       },
+    })
+    // To allow what is nobody's takes nothing from what is.
+    expect(read({ input: [input[1], { id: 'msg_2' }] }, ['items'])).toMatchObject({
+      account: 'openai',
+      body: { input: [{ id: 'msg_1' }, { id: 'msg_2' }] },
     })
     // What holds all it stands for may go anywhere.
     expect(read({ input: [input[2]] })).not.toHaveProperty('account')

@@ -33,6 +33,7 @@ type Fields = Readonly<Record<string, unknown>>
  */
 export function withStoredReferences(raw: Fields, rules: Rules): Omit<NativeRequest, 'dialect'> {
   const { ids, principal, allow } = rules
+  const itemsAreShared = allow.has('items')
   let account: string | undefined
   let isBridgeable = true
   let refused: TollgateError | undefined
@@ -40,27 +41,32 @@ export function withStoredReferences(raw: Fields, rules: Rules): Omit<NativeRequ
     refused ??= error
   }
   /** The upstream's own id, of something that is only where it is stored. */
-  const named = (id: unknown, path: string, mend: string): unknown => {
+  const named = (id: unknown, path: string, mend: string, isAllowed = false): unknown => {
     const stored = typeof id === 'string' ? ids?.open(principal, id) : undefined
-    if (stored === undefined) refuse(ids === undefined ? unshared(path, mend) : notStored(path))
-    else if (account !== undefined && account !== stored.account) {
-      refuse(invalid(path, 'is stored at another upstream than what else this request names'))
-    } else account = stored.account
-    return stored?.id ?? id
+    if (stored === undefined) {
+      if (!isAllowed) refuse(ids === undefined ? unshared(path, mend) : notStored(path))
+      return id
+    }
+    if (account === undefined || account === stored.account) account = stored.account
+    else refuse(invalid(path, 'is stored at another upstream than what else this request names'))
+    return stored.id
   }
-  const opened = (id: unknown): unknown => (typeof id === 'string' ? ids?.open(principal, id)?.id : undefined) ?? id
+  /** The upstream's own id of what goes without. One that is nobody's is left out: the upstream may tell it again, and it would be sealed as this caller's. */
+  const opened = (id: unknown): unknown => {
+    if (ids === undefined || typeof id !== 'string') return id
+    return ids.open(principal, id)?.id ?? (itemsAreShared ? id : undefined)
+  }
 
   const itemOf = (item: ResponsesItem, index: number): ResponsesItem => {
-    const { id, approval_request_id: asked } = item
-    const isElsewhere = !allow.has('items') && !isWhole(item)
+    const { id, approval_request_id: request, ...others } = item
+    const isElsewhere = !isWhole(item)
     if (isElsewhere && item.type !== 'reasoning') isBridgeable = false
-    const own = isElsewhere ? named(id, `input[${index}].id`, mendOfItems) : opened(id)
-    const request = opened(asked)
-    if (own === id && request === asked) return item
+    const own = isElsewhere ? named(id, `input[${index}].id`, mendOfItems, itemsAreShared) : opened(id)
+    const answered = opened(request)
     return {
-      ...item,
-      ...(id === undefined ? undefined : { id: own }),
-      ...(asked === undefined ? undefined : { approval_request_id: request }),
+      ...others,
+      ...(own === undefined ? undefined : { id: own }),
+      ...(answered === undefined ? undefined : { approval_request_id: answered }),
     }
   }
 
@@ -81,10 +87,9 @@ export function withStoredReferences(raw: Fields, rules: Rules): Omit<NativeRequ
   }
 }
 
-const mendOfResponses =
-  'send the whole conversation, or have the operator give the gate a secret for ids of responses (ids of responses())'
-const mendOfItems =
-  "send items with all they hold (of thoughts their encrypted_content, which include: ['reasoning.encrypted_content'] asks for), or have the operator give the gate a secret for ids of responses (ids of responses())"
+const mendOfOperator = 'have the operator give responses() its ids (of the reference server: set RESPONSE_IDS_SECRET)'
+const mendOfResponses = `send the whole conversation, or ${mendOfOperator}`
+const mendOfItems = `send items with all they hold (of thoughts their encrypted_content, which include: ['reasoning.encrypted_content'] asks for), or ${mendOfOperator}`
 const mendOfBackground =
   'cannot be true: what a response uses after its request is over could not be billed; ask for a stream instead'
 
@@ -129,11 +134,11 @@ function sharedIn(raw: Fields, allow: ReadonlySet<SharedKind>): { path: string; 
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     const isList = Array.isArray(next.value)
     for (const [name, value] of Object.entries(next.value) as Array<[string, unknown]>) {
-      const path = isList ? `${next.path}[${name}]` : next.path === '' ? name : `${next.path}.${name}`
+      const path = () => (isList ? `${next.path}[${name}]` : next.path === '' ? name : `${next.path}.${name}`)
       const kind = isList || !Object.hasOwn(sharedFields, name) ? undefined : sharedFields[name]
-      if (kind !== undefined && !allow.has(kind) && names(value)) return { path, kind }
+      if (kind !== undefined && !allow.has(kind) && names(value)) return { path: path(), kind }
       if (typeof value !== 'object' || value === null || (!isList && ownFields.has(name))) continue
-      waiting.push({ value, path })
+      waiting.push({ value, path: path() })
     }
   }
   return undefined

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import type OpenAI from 'openai'
 import { describe, expect, it } from 'vitest'
 import { secret, storedGate } from '../../test/stored-gate.js'
@@ -145,6 +146,48 @@ describe('a caller of another tenant', () => {
     expect(calls()).toHaveLength(asked)
     // Of its own what the upstream has forgotten.
     expect(await create(ann, gone.id)).toEqual(told)
+  })
+
+  it('cannot have an id sealed for itself by sending what is in it', async () => {
+    const { ann, bob, east } = await storedGate()
+    const { id, output } = await ann.responses.create(ask('sure'))
+    const item = String(output[1]?.id)
+    const [, inIt = ''] = /"(msg_east1)"/.exec(Buffer.from(item.slice(4), 'base64url').toString('latin1')) ?? []
+    expect(inIt).toBe('msg_east1')
+    const user = { role: 'user' as const, content: 'Hello' }
+    const input = [
+      { ...user, type: 'message', id: inIt },
+      { ...user, type: 'message', id: item },
+      { type: 'function_call', id: inIt, call_id: 'c', name: 'n', arguments: '{}' },
+      { type: 'mcp_approval_response', approval_request_id: inIt, approve: true },
+    ]
+    const made = await bob.responses.create({ ...ask('sure'), input: input as never })
+    const { data } = await bob.responses.inputItems.list(made.id)
+    expect(data).toHaveLength(4)
+    expect(JSON.stringify(east.calls.slice(1))).not.toMatch(/(?:msg|resp)_east1\b/)
+    expect(data.map((each) => ids.open({ ...ofA, tenant: 'b' }, String(each.id))?.id)).not.toContain(inIt)
+    expect(await refusalOf(bob.responses.retrieve(id))).toMatchObject({ status: 404 })
+  })
+
+  it('is answered alike whatever it makes up', async () => {
+    const { url, calls } = await storedGate()
+    const headers = { authorization: 'Bearer b bob' }
+    const get = async (path: string) => {
+      const response = await fetch(`${url}/v1/responses/${path}`, { headers })
+      return [response.status, await response.text()]
+    }
+    const unknown = await get('resp_1')
+    const made = fc.string({ unit: 'grapheme', minLength: 1 }).filter((text) => !/^[\s./\\]*$/.test(text))
+    await fc.assert(
+      fc.asyncProperty(made, async (text) => {
+        expect(await get(encodeURIComponent(text))).toEqual(unknown)
+      }),
+      // Each is a request of the thousand that the rule lets pass.
+      { numRuns: 200 },
+    )
+    expect(await get(`resp_${'A'.repeat(6_000)}`)).toEqual(unknown)
+    expect(await get('%E0%A4%A')).toMatchObject([400, expect.stringContaining('percent-encoding')])
+    expect(calls()).toEqual([])
   })
 
   it('of the same tenant may, unless ids are for the principal', async () => {

@@ -102,6 +102,7 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
   ): Promise<Value> => {
     saved = Math.min(budgetBurst, saved + budgetRatio)
     const call = withAttempts(given, maxAttempts)
+    // What goes on from something stored is for whoever has it.
     const first = reaches(model, input) ? model : target
     const other = reaches(target, input) ? target : first
     const modelOf = ({ isHedge }: Racer) => (isHedge ? other : first)
