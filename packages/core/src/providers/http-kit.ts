@@ -6,6 +6,7 @@ import type { Call } from '../inference/model.js'
 import { exchange, type UpstreamResponse } from './http-exchange.js'
 import { type BodyPatch, bodyPatch, compilePatches } from './json-patch.js'
 import { requireOneModel } from './one-model.js'
+import { areSendable, checkedHeaders } from './request-headers.js'
 
 /** What every provider over HTTP lets one set. */
 export interface HttpOptions {
@@ -89,12 +90,13 @@ export type Credentials = (request: UpstreamRequest, url: string) => Proof | Pro
  * The transport of a provider: a pool of connections to one origin.
  *
  * @param name the provider's, for errors
- * @throws TollgateError `config_invalid` for a base URL that is none
+ * @throws TollgateError `config_invalid` for a base URL that is none, and headers that cannot be sent
  */
 export function upstream(name: string, options: HttpOptions, credentials?: Credentials): Upstream {
   const base = baseOf(name, options.baseUrl)
   const prefix = base.pathname.replace(/\/+$/, '')
   const { search } = base
+  const own = checkedHeaders(name, options.headers)
   const maxInFlight = (options.maxConnections ?? 256) + (options.maxQueued ?? 1024)
   const maxResponseBytes = options.maxResponseBytes ?? 67_108_864
   const pool = new Pool(base.origin, {
@@ -104,7 +106,6 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     bodyTimeout: options.bodyIdleTimeoutMs ?? 120_000,
   })
   const waiting = makeDeadlines()
-  const own = Object.entries(options.headers ?? {}).flat()
   const without = (replaced: Readonly<Record<string, string>>) =>
     Object.entries(options.headers ?? {})
       .filter(([field]) => !Object.hasOwn(replaced, field.toLowerCase()))
@@ -125,6 +126,10 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     { signal, requestId }: Pick<Call, 'signal' | 'requestId'>,
     proof: readonly string[],
   ): Promise<UpstreamResponse> => {
+    if (!areSendable(proof) || (extra !== undefined && !areSendable(Object.values(extra)))) {
+      const message = `The request to the upstream ${name} could not be made: a header has characters that none may have.`
+      return Promise.reject(new TollgateError('internal', message))
+    }
     if (inFlight >= maxInFlight) {
       const message = `Too many requests wait for the upstream ${name}.`
       return Promise.reject(new TollgateError('overloaded', message, { retryAfterMs: 1000 }))
