@@ -17,7 +17,7 @@ export interface FormFieldOptions {
   readonly notes?: readonly string[]
   /** Bytes of the whole form. */
   readonly maxBytes: number
-  /** Milliseconds for the field to come, or for the beginning that is held; from there on between two pieces. */
+  /** Milliseconds for the field to come, or for the beginning that is held; from there on to wait for the next piece. */
   readonly timeoutMs: number
 }
 
@@ -62,7 +62,9 @@ export async function formField(req: IncomingMessage, options: FormFieldOptions)
   let received = 0
   /** What is decided of the next bytes; `undefined` at the end. */
   const next = async (): Promise<FormPiece[] | undefined> => {
-    const chunk = await reader.read()
+    const late = () => new TollgateError('request_timeout', `No more of the form arrived within ${timeoutMs} ms.`)
+    const timer = setTimeout(() => reader.fail(late()), timeoutMs).unref()
+    const chunk = await reader.read().finally(() => clearTimeout(timer))
     if (chunk === undefined) {
       if (!scanner.isComplete()) throw malformed('it ends before its last boundary')
       return undefined

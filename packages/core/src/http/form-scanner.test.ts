@@ -108,6 +108,10 @@ describe.each(sizes)('in pieces of %i bytes', (size) => {
     ],
     ['a name in capitals', field('Model', 'a') + field('model', 'b') + end],
     ['a name with a blank', field(' model', 'a') + field('model', 'b') + end],
+    [
+      'parts within a part',
+      field('x', 'a').replace('\r\n\r\n', '\r\ncontent-type: Multipart/Mixed; boundary=i\r\n\r\n') + end,
+    ],
     ['a boundary in a header', crlf('--b\nX: y\n--b\nContent-Disposition: form-data; name="x"\n\na\n') + end],
     ['a boundary behind the last', `${field('model', 'a')}${end}${field('model', 'b')}${end}`],
     ['a last boundary that is none for some', `--b--x\r\n${field('model', 'b')}${end}`],

@@ -167,6 +167,9 @@ function readHeader(header: string): { readonly name: string; readonly isFile: b
   // A line that begins with a blank goes on with the one before it; a single CR or LF ends a line for some.
   if (lines.some((line) => /^(?:$|[ \t])|[\r\n\0]/.test(line)))
     throw malformed('a header of a part is empty, folded or broken')
+  // Some look for fields in the parts within, too.
+  if (lines.some((line) => /^content-type[ \t]*:[ \t]*multipart\//i.test(line)))
+    throw malformed('a part has parts itself')
   const [line, second] = lines.filter((each) => disposition.test(each))
   const match = plain.exec(line ?? '')
   if (match === null || second !== undefined) {

@@ -69,6 +69,8 @@ describe('registry', () => {
     const models = registry({ providers: [any, chat] })
     expect(models.find('generate', 'small')?.provider).toBe('llm')
     expect(models.find('generate', 'large')?.provider).toBe('any')
+    expect(models.find('generate', 'gro\u00df-\u{1f600}')?.provider).toBe('any')
+    expect(models.find('generate', 'half-\ud83d')).toBeUndefined()
   })
 
   it('lists an alias though its provider cannot say what it has', async () => {

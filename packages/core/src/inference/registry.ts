@@ -95,6 +95,8 @@ export function registry(options: RegistryOptions): Registry {
   }
 
   const find = <T extends Task>(task: T, name: string): Model<T> | undefined => {
+    // Half a character is no part of a name, and none of a path can be made of it.
+    if (/\p{Surrogate}/u.test(name)) return undefined
     const { id, version } = resolve(name)
     for (const { provider, names } of sources) {
       const own = names === undefined ? id : names.own(id)

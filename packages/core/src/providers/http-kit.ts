@@ -7,6 +7,7 @@ import { functionOption } from '../options.js'
 import { exchange, type UpstreamResponse } from './http-exchange.js'
 import { type BodyPatch, bodyPatch, compilePatches } from './json-patch.js'
 import { requireOneModel } from './one-model.js'
+import { areSendable, checkedHeaders } from './request-headers.js'
 import { limitsIn, type UpstreamLimits } from './upstream-limits.js'
 
 /** What every provider over HTTP lets one set. */
@@ -96,13 +97,14 @@ export type Credentials = (request: UpstreamRequest, url: string) => Proof | Pro
  * The transport of a provider: a pool of connections to one origin.
  *
  * @param name the provider's, for errors
- * @throws TollgateError `config_invalid` for a base URL that is none
+ * @throws TollgateError `config_invalid` for a base URL that is none, and headers that cannot be sent
  */
 export function upstream(name: string, options: HttpOptions, credentials?: Credentials): Upstream {
   const base = baseOf(name, options.baseUrl)
   const prefix = base.pathname.replace(/\/+$/, '')
   // What the base URL asks for (`?api-version=…`) is asked for every time.
   const pathTo = (path: string) => `${prefix}${path}${path.includes('?') ? base.search.replace('?', '&') : base.search}`
+  const own = checkedHeaders(name, options.headers)
   const maxInFlight = (options.maxConnections ?? 256) + (options.maxQueued ?? 1024)
   const { maxResponseBytes = 67_108_864, onLimits } = options
   const pool = new Pool(base.origin, {
@@ -112,7 +114,6 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     bodyTimeout: options.bodyIdleTimeoutMs ?? 120_000,
   })
   const waiting = makeDeadlines()
-  const own = Object.entries(options.headers ?? {}).flat()
   const without = (replaced: Readonly<Record<string, string>>) =>
     Object.entries(options.headers ?? {})
       .filter(([field]) => !Object.hasOwn(replaced, field.toLowerCase()))
@@ -133,6 +134,10 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     { signal, requestId }: Pick<Call, 'signal' | 'requestId'>,
     proof: readonly string[],
   ): Promise<UpstreamResponse> => {
+    if (!areSendable(proof) || (extra !== undefined && !areSendable(Object.values(extra)))) {
+      const message = `The request to the upstream ${name} could not be made: a header has characters that none may have.`
+      return Promise.reject(new TollgateError('internal', message))
+    }
     if (inFlight >= maxInFlight) {
       const message = `Too many requests wait for the upstream ${name}.`
       return Promise.reject(new TollgateError('overloaded', message, { retryAfterMs: 1000 }))

@@ -155,6 +155,27 @@ describe('a form on its way', () => {
     expect(upstream.calls).toEqual([])
   })
 
+  it('does not wait for ever for a caller who falls silent half way, and lets the upstream go', async () => {
+    const { url, upstream, nextRow } = await start({ body: { timeoutMs: 100 } })
+    const coming = upstream.next()
+    const row = nextRow()
+    async function* body() {
+      yield form([['model', 'draw']]).subarray(0, -9)
+      yield Buffer.from('--xyz\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n')
+      yield Buffer.alloc(100_000, 1)
+      await new Promise(() => {})
+    }
+    const told = await fetch(`${url}/v1/images/edits`, {
+      method: 'POST',
+      headers: formType,
+      body: Readable.toWeb(Readable.from(body())) as never,
+      duplex: 'half',
+    } as RequestInit)
+    expect(told.status).toBe(408)
+    expect(await (await coming).broken).toBe(true)
+    expect(await row).toMatchObject({ outcome: 'error', error: 'request_timeout' })
+  })
+
   it('is refused when it breaks half way, and the upstream is let go', async () => {
     const { url, upstream, nextRow } = await start()
     for (const body of [

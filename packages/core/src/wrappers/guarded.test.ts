@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { fakeModel, hello, recordedCall, textOf } from '../../test/fake-model.js'
 import type { Call, Model } from '../inference/model.js'
-import type { EmbedInput, GenerateInput, GenerateOutput, Part } from '../inference/task.js'
+import type { GenerateInput, GenerateOutput, Part } from '../inference/task.js'
 import type { Usage } from '../usage.js'
 import type { Edit, Guard, OutputGuard } from './guard.js'
 import { guarded, textsOf } from './guarded.js'
@@ -421,49 +421,6 @@ describe('a request', () => {
 
   it('is read whole', () => {
     expect(textsOf(native)).toEqual(['my secret', 'secret'])
-  })
-})
-
-describe('a model that embeds', () => {
-  const embedding = () => {
-    const asked: EmbedInput[] = []
-    const model: Model<'embed'> = {
-      task: 'embed',
-      provider: 'fake',
-      id: 'e',
-      run: async (input) => {
-        asked.push(input)
-        return { output: { vectors: [] }, usage }
-      },
-    }
-    return { model, asked }
-  }
-  it('is sent no text that was not read', async () => {
-    const { model, asked } = embedding()
-    const input: EmbedInput = {
-      inputs: ['to alice@example.com', 'b'],
-      dimensions: 3,
-      native: {
-        dialect: 'openai-embeddings',
-        body: { input: ['to alice@example.com', 'b'], user: 'alice@example.com' },
-      },
-    }
-    const { call, told } = recordedCall()
-    await guarded(model, { guards: [redactPii()] }).run(input, call)
-    expect(asked).toEqual([
-      {
-        inputs: ['to [EMAIL_1]', 'b'],
-        dimensions: 3,
-        native: { dialect: 'openai-embeddings', body: { input: ['to [EMAIL_1]', 'b'], user: '[EMAIL_1]' } },
-      },
-    ])
-    expect(told.dispatched).toEqual(['e'])
-    await expect(guarded(model, { guards: [redactPii()] }).run({ inputs: [[1, 2]] }, call)).rejects.toMatchObject({
-      code: 'invalid_request',
-    })
-    const shorter = only({ input: () => ({ change: { messages: [] } }) })
-    await expect(guarded(model, { guards: [shorter] }).run(input, call)).rejects.toMatchObject({ code: 'guard_failed' })
-    expect(asked).toHaveLength(1)
   })
 })
 

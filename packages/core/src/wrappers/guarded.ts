@@ -3,7 +3,7 @@ import { configInvalid, TollgateError } from '../errors.js'
 import { abortError } from '../inference/call.js'
 import type { Call, Model, ModelStream } from '../inference/model.js'
 import { inOurWords, streamOf } from '../inference/service-stream.js'
-import type { EmbedInput, GenerateInput, Part, Task } from '../inference/task.js'
+import type { EmbedInput, GenerateInput, NativeEmbedRequest, NativeRequest, Part, Task } from '../inference/task.js'
 import { checkedOptions } from '../options.js'
 import { noUsage } from '../usage.js'
 import { admit } from './failure.js'
@@ -149,7 +149,10 @@ async function embedded(guards: readonly Guard[], given: EmbedInput, call: Call)
   for (const guard of guards) {
     const before = input
     const messages = before.inputs.map((text) => ({ role: 'user' as const, content: textOf(text) }))
-    const said = await askInput(guard, { messages }, call, (change) => embeddedAnew(before, messages, change))
+    // The body goes on as it came: the rest of it, `user` for one, is read as well. To guards all words are the same.
+    const native = before.native as NativeRequest | NativeEmbedRequest | undefined as NativeRequest | undefined
+    const shown = native === undefined ? { messages } : { messages, native }
+    const said = await askInput(guard, shown, call, (change) => embeddedAnew(before, messages, change))
     if (call.signal.aborted) throw abortError(call.signal)
     input = said ?? input
   }
