@@ -90,6 +90,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
   const base = baseOf(name, options.baseUrl)
   const prefix = base.pathname.replace(/\/+$/, '')
   const { search } = base
+  const withQuery = (path: string) => (path.includes('?') ? `${path}${search.replace('?', '&')}` : `${path}${search}`)
   const maxInFlight = (options.maxConnections ?? 256) + (options.maxQueued ?? 1024)
   const maxResponseBytes = options.maxResponseBytes ?? 67_108_864
   const pool = new Pool(base.origin, {
@@ -139,7 +140,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
       upstream: name,
       dispatcher: pool,
       // Its types leave out what its documentation says of bodies: any iterable will do.
-      request: { method, path: `${prefix}${path}${search}`, headers, body: (body ?? null) as string | null },
+      request: { method, path: `${prefix}${withQuery(path)}`, headers, body: (body ?? null) as string | null },
       signal,
       maxResponseBytes,
       deadlines: waiting,
@@ -163,7 +164,7 @@ export function upstream(name: string, options: HttpOptions, credentials?: Crede
     send(request, call) {
       if (credentials === undefined) return sendWith(request, call, [])
       try {
-        const proof = credentials(request, `${base.origin}${prefix}${request.path}${search}`)
+        const proof = credentials(request, `${base.origin}${prefix}${withQuery(request.path)}`)
         return proof instanceof Promise
           ? proof.then(
               (fetched) => prove(request, call, fetched),

@@ -73,12 +73,13 @@ export async function faultGate(
   name: WireName,
   options: Partial<HttpOptions> & { readonly maxEventBytes?: number; readonly totalMs?: number } = {},
   wrap: (provider: Provider) => Provider = (provider) => provider,
+  at: (baseUrl: string) => string = (baseUrl) => baseUrl,
 ): Promise<FaultGate> {
   const { totalMs, ...http } = { ...limits.long, ...options }
   const { wire, provider } = wires[name]
   const upstream = await faultyUpstream(wire)
   const made = provider({
-    baseUrl: upstream.baseUrl,
+    baseUrl: at(upstream.baseUrl),
     ...http,
   })
   const service = inferenceService({ providers: [wrap(made)], timeoutMs: totalMs })
