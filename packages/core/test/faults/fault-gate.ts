@@ -53,7 +53,7 @@ const prices = priceTable({ list: false, overrides: { '*': { usdPerMillionTokens
 
 /** Milliseconds: `short` for what is ended by them, `long` for what must never be. */
 export const limits = {
-  short: { headersTimeoutMs: 400, bodyIdleTimeoutMs: 350, totalMs: 1_200 },
+  short: { headersTimeoutMs: 1_000, bodyIdleTimeoutMs: 900, totalMs: 3_000 },
   long: { headersTimeoutMs: 15_000, bodyIdleTimeoutMs: 15_000, totalMs: 20_000 },
 } as const
 
