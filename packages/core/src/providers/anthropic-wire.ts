@@ -180,10 +180,11 @@ function messageWatch(upstream: Upstream): GenerateWatch {
     },
     hasOutput() {
       flush()
-      return written.length > 0 || done
+      return written.length > 0 || (done && started)
     },
     isDone: () => done,
-    isComplete: () => done,
+    // An end alone is no answer.
+    isComplete: () => done && started,
     finishReason: () => reason,
     stopSequence: () => stopSequence,
     usage(): Usage | undefined {

@@ -80,6 +80,7 @@ export function chatWatch(
   let reason: FinishReason = 'stop'
   const finished = new Set<unknown>()
   const numberOf = callNumbers()
+  let hasChoice = false
   const all = new WrittenText()
   // Latin-1, a character for a byte: halves the memory, and regular expressions and `indexOf` need no decoding.
   let backlog = ''
@@ -100,6 +101,7 @@ export function chatWatch(
     }
     usage = usageFromOpenAi(chunk.usage) ?? usage
     for (const choice of choicesOf(chunk)) {
+      hasChoice = true
       if (choice.finish_reason === undefined || choice.finish_reason === null) continue
       if (choice.finish_reason === 'error') throw errorInSuccess(upstream, choice.error ?? {})
       finished.add(choice.index ?? 0)
@@ -115,6 +117,9 @@ export function chatWatch(
       if (chunk !== undefined) all.add(writtenIn(chunk, written))
     }
   }
+
+  /** Some servers end without a reason; an end alone is no answer. */
+  const isAnswer = () => hasChoice || backlog !== '' || all.length > 0
 
   return {
     relay(whole) {
@@ -150,10 +155,10 @@ export function chatWatch(
     },
     isDone: () => done,
     // A server that ends a choice and then the stream has left nothing out.
-    isComplete: () => done || finished.size >= choices,
+    isComplete: () => (done && isAnswer()) || finished.size >= choices,
     hasOutput() {
       if (backlog !== '') collapse()
-      return all.length > 0 || finished.size > 0 || done
+      return all.length > 0 || finished.size > 0 || (done && isAnswer())
     },
     finishReason: () => reason,
     usage: () => usage,

@@ -16,6 +16,7 @@ import type { HttpOptions } from '../../src/providers/http-kit.js'
 import { openAiCompatible } from '../../src/providers/openai-compatible.js'
 import { chatCompletions } from '../../src/routes/chat-completions.js'
 import { completions } from '../../src/routes/completions.js'
+import { embeddings } from '../../src/routes/embeddings.js'
 import { messages } from '../../src/routes/messages.js'
 import { responses } from '../../src/routes/responses.js'
 import type { LedgerRow } from '../../src/stores/ledger.js'
@@ -100,6 +101,7 @@ export async function faultGate(
     cost({ prices }),
     ['/v1/chat/completions', dialect('openai'), chatCompletions({ service })],
     ['/v1/completions', dialect('openai'), completions({ service })],
+    ['/v1/embeddings', dialect('openai'), embeddings({ service })],
     ['/v1/responses', dialect('openai'), responses({ service })],
     ['/v1/messages', dialect('anthropic'), messages({ service })],
     errorHandler({ log }),

@@ -167,6 +167,29 @@ describe("what speaks Anthropic's API", () => {
   })
 })
 
+it.each<[WireName, SurfaceName, string]>([
+  ['openai', 'chat', 'data: [DONE]\n\n'],
+  ['openai', 'completions', 'data: [DONE]\n\n'],
+  ['openai', 'messages', 'data: [DONE]\n\n'],
+  ['openai', 'chat', `${data({ choices: [], usage: { prompt_tokens: 3, completion_tokens: 0 } })}data: [DONE]\n\n`],
+  ['anthropic', 'messages', named({ type: 'message_stop' })],
+  ['anthropic', 'chat', named({ type: 'message_stop' })],
+])('%s behind %s: an end alone is no answer', async (wire, surface, body) => {
+  const { heard, row } = await answered(wire, surface, body)
+  expect(heard).toMatchObject({ status: 502, error: expect.any(String) })
+  expect(row).toMatchObject({ outcome: 'error', error: 'upstream_invalid' })
+})
+
+it.each(['chat', 'messages'] as const)(
+  'an end without a reason is one, where something was said: %s',
+  async (surface) => {
+    const body = `${data({ choices: [{ index: 0, delta: { content: 'Hi' }, finish_reason: null }] })}data: [DONE]\n\n`
+    const { heard, row } = await answered('openai', surface, body)
+    expect(heard).toMatchObject({ status: 200, text: 'Hi', error: undefined })
+    expect(row).toMatchObject({ outcome: 'ok' })
+  },
+)
+
 describe("what speaks Google's API", () => {
   const event = (parts: unknown[], more: object = {}) => ({ candidates: [{ content: { parts }, ...more }] })
 
