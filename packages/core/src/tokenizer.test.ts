@@ -11,6 +11,11 @@ describe('countChatTokens', () => {
     expect(countChatTokens(words, [{ role: 'user', content: 'a', name: 'bob' }])).toBe(3 + 3 + 1 + 1 + 1 + 1)
   })
 
+  it('counts nothing of what is nested too deeply to be sent, and does not fail', () => {
+    const deep = JSON.parse(`${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`) as unknown
+    expect(countChatTokens(words, [], [deep])).toBe(3)
+  })
+
   it("counts what OpenAI's own example comes to", () => {
     const messages = [
       {

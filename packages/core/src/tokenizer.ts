@@ -126,5 +126,11 @@ function countPart(tokenizer: Tokenizer, part: unknown): number {
 }
 
 function countJson(tokenizer: Tokenizer, value: unknown): number {
-  return tokenizer.count(JSON.stringify(value) ?? '')
+  try {
+    return tokenizer.count(JSON.stringify(value) ?? '')
+  } catch (cause) {
+    // Nested deeper than it could be sent: whoever sends it refuses it.
+    if (cause instanceof RangeError) return 0
+    throw cause
+  }
 }

@@ -30,13 +30,22 @@ export async function writeDrained(res: ServerResponse, bytes: Uint8Array): Prom
   if (!res.write(bytes)) await drained(res)
 }
 
-/** When a full socket has taken what waits, or is closed. */
-export function drained(res: ServerResponse): Promise<void> {
+/** A reader that takes nothing for so long has gone, whatever its connection says. */
+const longestStallMs = 120_000
+
+/** When a full socket has taken what waits, or is closed: which it is after two minutes in which nothing of it was taken. */
+export function drained(res: ServerResponse, stallMs: number = longestStallMs): Promise<void> {
   return new Promise((resolve) => {
+    const { socket } = res
+    // The socket's own: it knows whether a little was taken.
+    const before = socket?.timeout ?? 0
+    const gone = () => res.destroy()
     const done = () => {
-      res.off('drain', done).off('close', done)
+      res.off('drain', done).off('close', done).off('timeout', gone)
+      socket?.setTimeout(before)
       resolve()
     }
-    res.on('drain', done).on('close', done)
+    res.on('drain', done).on('close', done).on('timeout', gone)
+    if (before === 0 || before > stallMs) socket?.setTimeout(stallMs)
   })
 }

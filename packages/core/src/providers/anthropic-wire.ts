@@ -8,6 +8,7 @@ import type { Upstream } from './http-kit.js'
 import { errorInSuccess } from './openai-answer.js'
 import { parsedObject } from './parsed-json.js'
 import { parseEvents, type ServerSentEvent, splitEvents } from './sse-decoder.js'
+import { argumentsText, countedJson } from './upstream-json.js'
 import { WrittenText } from './written-text.js'
 
 /** What is read of an answer. Everything in it is the upstream's word, so nothing is taken for granted. */
@@ -47,7 +48,7 @@ function writtenInBlock(block: Block): string {
   const { text, thinking, name, input } = block
   return (
     [text, thinking, name].filter((piece) => typeof piece === 'string').join('') +
-    (input === undefined ? '' : JSON.stringify(input))
+    (input === undefined ? '' : countedJson(input))
   )
 }
 
@@ -61,7 +62,7 @@ function fromMessage(upstream: string, answer: object): Omit<GenerateOutput, 'na
   return {
     text: blocks.map(({ type, text }) => (type === 'text' && typeof text === 'string' ? text : '')).join(''),
     ...(reasoning.length === 0 ? undefined : { reasoning }),
-    toolCalls: blocks.flatMap(toToolCall),
+    toolCalls: blocks.flatMap((block) => toToolCall(upstream, block)),
     finishReason: finishReason(reason),
     ...(typeof sequence === 'string' ? { stopSequence: sequence } : undefined),
   }
@@ -73,9 +74,9 @@ function toReasoning({ type, thinking, signature, data }: Block): ReasoningPart[
   return [{ type: 'reasoning', text: thinking, ...(typeof signature === 'string' ? { signature } : undefined) }]
 }
 
-function toToolCall({ type, id, name, input }: Block): ToolCall[] {
+function toToolCall(upstream: string, { type, id, name, input }: Block): ToolCall[] {
   if (type !== 'tool_use' || typeof name !== 'string') return []
-  return [{ id: typeof id === 'string' ? id : '', name, arguments: JSON.stringify(input ?? {}) }]
+  return [{ id: typeof id === 'string' ? id : '', name, arguments: argumentsText(upstream, input) }]
 }
 
 /** Anthropic's word for why an answer ended as ours. A word that is not known is a `stop`: the answer is whole. */
@@ -100,7 +101,7 @@ function messageWatch(upstream: Upstream): GenerateWatch {
   const written = new WrittenText()
   /** Latin-1, a character for a byte. */
   let backlog = ''
-  const calls = new Map<unknown, number>()
+  const calls = new Map<unknown, OpenCall>()
 
   /** Learns from one event. Throws the upstream's error. */
   const learn = (event: ServerSentEvent): Block | undefined => {
@@ -172,17 +173,18 @@ function messageWatch(upstream: Upstream): GenerateWatch {
       const chunks: GenerateChunk[] = []
       for (const event of parseEvents(whole)) {
         const json = learn(event)
-        if (json !== undefined) chunks.push(...chunksOf(json, calls))
+        if (json !== undefined) chunks.push(...chunksOf(upstream.name, json, calls))
         if (done) break
       }
       return chunks
     },
     hasOutput() {
       flush()
-      return written.length > 0 || done
+      return written.length > 0 || (done && started)
     },
     isDone: () => done,
-    isComplete: () => done,
+    // An end alone is no answer.
+    isComplete: () => done && started,
     finishReason: () => reason,
     stopSequence: () => stopSequence,
     usage(): Usage | undefined {
@@ -207,7 +209,15 @@ function isFramed(seen: string): boolean {
   return true
 }
 
-function chunksOf(json: Block, calls: Map<unknown, number>): GenerateChunk[] {
+/** A call that is being written. */
+interface OpenCall {
+  readonly number: number
+  /** What it began with: all of it, at servers that send nothing more. */
+  readonly input: unknown
+  hasPieces: boolean
+}
+
+function chunksOf(upstream: string, json: Block, calls: Map<unknown, OpenCall>): GenerateChunk[] {
   const { type, index } = json
   const block = (json['content_block'] ?? {}) as Block
   const delta = (json['delta'] ?? {}) as Block
@@ -219,9 +229,15 @@ function chunksOf(json: Block, calls: Map<unknown, number>): GenerateChunk[] {
       return [{ type: 'text', text: block['text'] }]
     }
     if (block['type'] !== 'tool_use') return []
-    const call = calls.size
-    calls.set(index, call)
-    return [{ type: 'tool-call', index: call, id: String(block['id']), name: String(block['name']), arguments: '' }]
+    const number = calls.size
+    calls.set(index, { number, input: block['input'], hasPieces: false })
+    return [{ type: 'tool-call', index: number, id: String(block['id']), name: String(block['name']), arguments: '' }]
+  }
+  if (type === 'content_block_stop') {
+    const call = calls.get(index)
+    const isWhole = typeof call?.input === 'object' && call.input !== null && Object.keys(call.input).length > 0
+    if (call === undefined || call.hasPieces || !isWhole) return []
+    return [{ type: 'tool-call', index: call.number, arguments: argumentsText(upstream, call.input) }]
   }
   if (type !== 'content_block_delta') return []
   switch (delta['type']) {
@@ -237,7 +253,9 @@ function chunksOf(json: Block, calls: Map<unknown, number>): GenerateChunk[] {
       const call = calls.get(index)
       const json = delta['partial_json']
       // Of a block that is no call of ours (a server's own tool) nothing is handed on.
-      return call === undefined || typeof json !== 'string' ? [] : [{ type: 'tool-call', index: call, arguments: json }]
+      if (call === undefined || typeof json !== 'string') return []
+      if (json !== '') call.hasPieces = true
+      return [{ type: 'tool-call', index: call.number, arguments: json }]
     }
     default:
       return []

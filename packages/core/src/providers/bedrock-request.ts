@@ -1,6 +1,7 @@
 import type { CacheTime, ContentPart, GenerateInput, Message, Tool } from '../inference/task.js'
 import type { BedrockFamily } from './bedrock-family.js'
 import { argumentsOf, dataUrl, partsOf, plainCallId, systemParts, unsaid, unsaidPart } from './bridged-request.js'
+import { requestJson } from './request-json.js'
 import { geminiSignature } from './thought-signatures.js'
 
 type Json = Record<string, unknown>
@@ -26,7 +27,7 @@ export function converseBody(input: GenerateInput, family: BedrockFamily): Json 
           outputConfig: {
             textFormat: {
               type: 'json_schema',
-              structure: { jsonSchema: { schema: JSON.stringify(format.schema), name: format.name } },
+              structure: { jsonSchema: { schema: requestJson(format.schema), name: format.name } },
             },
           },
         }

@@ -8,6 +8,7 @@ import type { GenerateWatch, GenerateWire } from './generate-model.js'
 import type { Upstream } from './http-kit.js'
 import { parsedObject } from './parsed-json.js'
 import { answerError } from './upstream-errors.js'
+import { argumentsText, countedJson } from './upstream-json.js'
 import { WrittenText } from './written-text.js'
 
 /** What is read of an answer. Everything in it is the upstream's word, so nothing is taken for granted. */
@@ -49,7 +50,7 @@ function writtenInBlock({ text, reasoningContent, toolUse }: Block): string {
   const thought = objectOf(reasoningText)['text']
   return (
     [text, thought].filter((piece) => typeof piece === 'string').join('') +
-    (toolUse === undefined ? '' : JSON.stringify(toolUse))
+    (toolUse === undefined ? '' : countedJson(toolUse))
   )
 }
 
@@ -64,7 +65,7 @@ function fromConverse(upstream: string, answer: object): Omit<GenerateOutput, 'n
   return {
     text: blocks.map(({ text }) => (typeof text === 'string' ? text : '')).join(''),
     ...(reasoning.length === 0 ? undefined : { reasoning }),
-    toolCalls: blocks.flatMap(toToolCall),
+    toolCalls: blocks.flatMap((block) => toToolCall(upstream, block)),
     finishReason: finishReason(stopReason),
     ...(typeof more?.stop_sequence === 'string' ? { stopSequence: more.stop_sequence } : undefined),
   }
@@ -78,10 +79,10 @@ function toReasoning({ reasoningContent }: Block): ReasoningPart[] {
   return [{ type: 'reasoning', text, ...(typeof signature === 'string' ? { signature } : undefined) }]
 }
 
-function toToolCall({ toolUse }: Block): ToolCall[] {
+function toToolCall(upstream: string, { toolUse }: Block): ToolCall[] {
   const { toolUseId: id, name, input } = objectOf(toolUse)
   if (typeof name !== 'string') return []
-  return [{ id: typeof id === 'string' ? id : '', name, arguments: JSON.stringify(input ?? {}) }]
+  return [{ id: typeof id === 'string' ? id : '', name, arguments: argumentsText(upstream, input) }]
 }
 
 const filtered = ['content_filtered', 'guardrail_intervened']

@@ -9,6 +9,7 @@ import { errorInSuccess } from './openai-answer.js'
 import { parsedObject } from './parsed-json.js'
 import { parseEvents } from './sse-decoder.js'
 import { geminiSignature } from './thought-signatures.js'
+import { argumentsText, countedJson } from './upstream-json.js'
 import { WrittenText } from './written-text.js'
 
 /** What is read of an answer, or of one event. Everything in it is the upstream's word, so nothing is taken for granted. */
@@ -48,16 +49,18 @@ function finishOf({ candidates }: Answer): unknown {
 }
 
 function writtenIn({ text, functionCall: call }: Part): string {
-  return (typeof text === 'string' ? text : '') + (call === undefined ? '' : JSON.stringify(call))
+  return (typeof text === 'string' ? text : '') + (call === undefined ? '' : countedJson(call))
 }
 
 function fromContent(upstream: string, answer: object): Omit<GenerateOutput, 'native'> {
   refuseBlocked(upstream, answer)
-  if (!Array.isArray((answer as Answer).candidates)) {
+  const { candidates } = answer as Answer
+  if (!Array.isArray(candidates) || typeof candidates[0] !== 'object' || candidates[0] === null) {
     throw new TollgateError('upstream_invalid', `The answer of the upstream ${upstream} holds no candidates.`)
   }
   const parts = partsOf(answer)
-  const chunks = parts.flatMap((part, index) => chunksOf(part, index))
+  const chunks = parts.flatMap((part, index) => chunksOf(upstream, part, index))
+  refuseMalformed(upstream, finishOf(answer), chunks.length > 0)
   const reasoning = thoughtsOf(chunks)
   const toolCalls: ToolCall[] = chunks.flatMap((chunk) =>
     chunk.type === 'tool-call' ? [{ id: chunk.id ?? '', name: chunk.name ?? '', arguments: chunk.arguments }] : [],
@@ -93,7 +96,22 @@ function refuseBlocked(upstream: string, { promptFeedback }: Answer): void {
   )
 }
 
-function chunksOf({ text, thought, thoughtSignature: signature, functionCall }: Part, index: number): GenerateChunk[] {
+/** Why an answer ended that its model did not get right. */
+const malformed = new Set(['MALFORMED_FUNCTION_CALL', 'UNEXPECTED_TOOL_CALL', 'MALFORMED_RESPONSE'])
+
+function refuseMalformed(upstream: string, word: unknown, hasContent: boolean): void {
+  if (hasContent || !malformed.has(String(word))) return
+  throw new TollgateError(
+    'upstream_invalid',
+    `The model of the upstream ${upstream} wrote something malformed: ${word}.`,
+  )
+}
+
+function chunksOf(
+  upstream: string,
+  { text, thought, thoughtSignature: signature, functionCall }: Part,
+  index: number,
+): GenerateChunk[] {
   const chunks: GenerateChunk[] = []
   // Proof of the part that it stands in: before it, so that it goes back there.
   if (typeof signature === 'string')
@@ -103,13 +121,16 @@ function chunksOf({ text, thought, thoughtSignature: signature, functionCall }: 
   }
   if (typeof functionCall === 'object' && functionCall !== null) {
     const { id, name, args } = functionCall as { id?: unknown; name?: unknown; args?: unknown }
+    if (typeof name !== 'string') {
+      throw new TollgateError('upstream_invalid', `The model of the upstream ${upstream} made a call without a name.`)
+    }
     chunks.push({
       type: 'tool-call',
       index,
       // Not every model gives its calls ids, and callers answer by them.
       id: typeof id === 'string' && id !== '' ? id : `call_${randomUUID()}`,
-      name: String(name),
-      arguments: JSON.stringify(args ?? {}),
+      name,
+      arguments: argumentsText(upstream, args),
     })
   }
   return chunks
@@ -127,6 +148,7 @@ function contentWatch(upstream: Upstream): GenerateWatch {
   let finished: unknown
   let usage: Answer = {}
   let calls = 0
+  let hasContent = false
   const written = new WrittenText()
 
   const decode = (whole: Buffer): GenerateChunk[] => {
@@ -143,11 +165,14 @@ function contentWatch(upstream: Upstream): GenerateWatch {
       refuseBlocked(upstream.name, answer)
       for (const part of partsOf(answer)) {
         written.add(writtenIn(part))
-        chunks.push(...chunksOf(part, calls))
+        const news = chunksOf(upstream.name, part, calls)
+        hasContent ||= news.length > 0
+        chunks.push(...news)
         if (part['functionCall'] !== undefined) calls += 1
       }
       finished = finishOf(answer) ?? finished
       if (answer.usageMetadata !== undefined) usage = answer
+      refuseMalformed(upstream.name, finished, hasContent)
     }
     return chunks
   }

@@ -7,6 +7,7 @@ import type { Upstream } from './http-kit.js'
 import { errorInSuccess } from './openai-answer.js'
 import { finishReason, fromChatAnswer, reasoningOf, writtenInChoices, writtenInMessage } from './openai-chat.js'
 import { chatBody, type OpenAiChatOptions } from './openai-chat-request.js'
+import { callNumbers, type ToolPiece } from './openai-tool-pieces.js'
 import { parsedObject } from './parsed-json.js'
 import { parseEvents, splitEvents } from './sse-decoder.js'
 import { WrittenText } from './written-text.js'
@@ -49,6 +50,8 @@ interface ChunkEvent {
 interface ChunkChoice {
   index?: unknown
   finish_reason?: unknown
+  /** With the reason `error`, as routers of models have it. */
+  error?: unknown
   delta?: Record<string, unknown> | null
 }
 
@@ -76,6 +79,8 @@ export function chatWatch(
   let usage: Usage | undefined
   let reason: FinishReason = 'stop'
   const finished = new Set<unknown>()
+  const numberOf = callNumbers()
+  let hasChoice = false
   const all = new WrittenText()
   // Latin-1, a character for a byte: halves the memory, and regular expressions and `indexOf` need no decoding.
   let backlog = ''
@@ -96,7 +101,9 @@ export function chatWatch(
     }
     usage = usageFromOpenAi(chunk.usage) ?? usage
     for (const choice of choicesOf(chunk)) {
+      hasChoice = true
       if (choice.finish_reason === undefined || choice.finish_reason === null) continue
+      if (choice.finish_reason === 'error') throw errorInSuccess(upstream, choice.error ?? {})
       finished.add(choice.index ?? 0)
       reason = finishReason(choice.finish_reason)
     }
@@ -110,6 +117,9 @@ export function chatWatch(
       if (chunk !== undefined) all.add(writtenIn(chunk, written))
     }
   }
+
+  /** Some servers end without a reason; an end alone is no answer. */
+  const isAnswer = () => hasChoice || backlog !== '' || all.length > 0
 
   return {
     relay(whole) {
@@ -139,16 +149,16 @@ export function chatWatch(
         const chunk = learn(data, event)
         if (chunk === undefined) break
         all.add(writtenIn(chunk, written))
-        chunks.push(...chunksOf(chunk))
+        for (const each of chunksOf(chunk, numberOf)) chunks.push(each)
       }
       return chunks
     },
     isDone: () => done,
     // A server that ends a choice and then the stream has left nothing out.
-    isComplete: () => done || finished.size >= choices,
+    isComplete: () => (done && isAnswer()) || finished.size >= choices,
     hasOutput() {
       if (backlog !== '') collapse()
-      return all.length > 0 || finished.size > 0 || done
+      return all.length > 0 || finished.size > 0 || (done && isAnswer())
     },
     finishReason: () => reason,
     usage: () => usage,
@@ -177,13 +187,7 @@ function isUsageEvent({ choices, usage }: ChunkEvent): boolean {
   return Array.isArray(choices) && choices.length === 0 && typeof usage === 'object' && usage !== null
 }
 
-interface ToolDelta {
-  index?: unknown
-  id?: unknown
-  function?: { name?: unknown; arguments?: unknown } | null
-}
-
-function toolDeltasOf(choice: ChunkChoice): ToolDelta[] {
+function toolPiecesOf(choice: ChunkChoice): ToolPiece[] {
   const calls = choice.delta?.['tool_calls']
   return Array.isArray(calls) ? calls.filter((call) => typeof call === 'object' && call !== null) : []
 }
@@ -195,19 +199,21 @@ function writtenIn(chunk: ChunkEvent, written: (choice: object) => string): stri
 }
 
 /** The first choice's news: only a caller's own body can ask for more than one. */
-function chunksOf(chunk: ChunkEvent): GenerateChunk[] {
+function chunksOf(chunk: ChunkEvent, numberOf: (piece: ToolPiece) => number): GenerateChunk[] {
   const chunks: GenerateChunk[] = []
   for (const choice of choicesOf(chunk)) {
     if ((choice.index ?? 0) !== 0) continue
-    if (choice.delta !== undefined && choice.delta !== null) chunks.push(...reasoningOf(choice.delta))
+    if (choice.delta !== undefined && choice.delta !== null)
+      for (const thought of reasoningOf(choice.delta)) chunks.push(thought)
     for (const field of ['content', 'refusal']) {
       const piece = choice.delta?.[field]
       if (typeof piece === 'string' && piece !== '') chunks.push({ type: 'text', text: piece })
     }
-    for (const { index, id, function: called } of toolDeltasOf(choice)) {
+    for (const piece of toolPiecesOf(choice)) {
+      const { id, function: called } = piece
       chunks.push({
         type: 'tool-call',
-        index: typeof index === 'number' ? index : 0,
+        index: numberOf(piece),
         ...(typeof id === 'string' ? { id } : {}),
         ...(typeof called?.name === 'string' ? { name: called.name } : {}),
         arguments: typeof called?.arguments === 'string' ? called.arguments : '',

@@ -9,12 +9,15 @@ interface ChatAnswer {
   } | null>
 }
 
-/** The first choice of an answer. @throws TollgateError `upstream_invalid` if there is no choice in it */
+/** The first choice of an answer. @throws TollgateError `upstream_invalid` if there is no choice in it, `upstream_failed` if it ended by an error */
 export function fromChatAnswer(upstream: string, answer: unknown): Omit<GenerateOutput, 'native'> {
   const { choices } = answer as ChatAnswer
   const first = Array.isArray(choices) ? choices[0] : undefined
   if (typeof first?.message !== 'object' || first.message === null) {
     throw new TollgateError('upstream_invalid', `The answer of the upstream ${upstream} holds no choices.`)
+  }
+  if (first.finish_reason === 'error') {
+    throw new TollgateError('upstream_failed', `The upstream ${upstream} broke off with an error.`)
   }
   const { content, refusal, tool_calls: calls } = first.message
   const reasoning = reasoningOf(first.message)

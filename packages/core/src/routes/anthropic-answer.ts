@@ -2,6 +2,7 @@ import { TollgateError } from '../errors.js'
 import type { FinishReason, GenerateOutput, ReasoningPart, Result, ToolCall } from '../inference/task.js'
 import type { ContentBlock, MessageResponse, StopReason } from '../wire/anthropic-messages.js'
 import { usageToAnthropic } from '../wire/anthropic-usage.js'
+import { type ObjectEnd, objectEnd } from './object-end.js'
 import type { EncodePart, TypedPart } from './send-stream.js'
 
 const stopReasons = {
@@ -55,6 +56,8 @@ function toolUse({ id, name, arguments: json }: ToolCall, reason: FinishReason):
   let input: unknown
   try {
     input = JSON.parse(json === '' ? '{}' : json)
+    // What is nested too deeply can be read, and not be written again.
+    JSON.stringify(input)
   } catch {
     input = undefined
   }
@@ -81,7 +84,7 @@ export function messageEvents(requestId: string, model: string): EncodePart {
   let index = -1
   let open: 'text' | 'thinking' | 'tool_use' | undefined
   /** The call whose block was begun last. */
-  let current: { readonly number: number; json: string } | undefined
+  let current: { readonly number: number; readonly end: ObjectEnd } | undefined
   const written = new Set<number>()
   const waitingCalls = new Map<number, ToolCall>()
   let waitingParts: TextPart[] = []
@@ -132,12 +135,13 @@ export function messageEvents(requestId: string, model: string): EncodePart {
     return begin + thought + (signature === undefined ? '' : delta({ type: 'signature_delta', signature }) + stop())
   }
   const beginCall = (number: number, { id, name, arguments: json }: ToolCall): string => {
-    current = { number, json }
+    current = { number, end: objectEnd() }
+    current.end.push(json)
     written.add(number)
     const block = start('tool_use', { type: 'tool_use', id, name, input: {} })
     return json === '' ? block : block + delta({ type: 'input_json_delta', partial_json: json })
   }
-  const isWriting = () => open === 'tool_use' && current !== undefined && !isObject(current.json)
+  const isWriting = () => open === 'tool_use' && current !== undefined && !current.end.isWhole()
   /** Writes what waits: all of it at the end, before that as long as no call is half written. */
   const release = (all: boolean): string => {
     let events = ''
@@ -155,7 +159,7 @@ export function messageEvents(requestId: string, model: string): EncodePart {
   const called = (part: CallPart): string => {
     const { index: number, arguments: json } = part
     if (open === 'tool_use' && current?.number === number) {
-      current.json += json
+      current.end.push(json)
       const piece = json === '' ? '' : delta({ type: 'input_json_delta', partial_json: json })
       return waitingCalls.size + waitingParts.length === 0 ? piece : piece + release(false)
     }
@@ -185,16 +189,5 @@ export function messageEvents(requestId: string, model: string): EncodePart {
     if (!isWriting()) return first + write(part)
     waitingParts.push(part)
     return first
-  }
-}
-
-/** Can nothing more come of this JSON text? */
-function isObject(json: string): boolean {
-  if (!json.trimEnd().endsWith('}')) return false
-  try {
-    JSON.parse(json)
-    return true
-  } catch {
-    return false
   }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { CacheTime, ContentPart, GenerateInput, Message, ReasoningOptions, ToolCall } from '../inference/task.js'
+import { requestJson } from '../providers/request-json.js'
 import type { ContentBlock, CountTokensRequest, MessagesRequest, MessageTurn } from '../wire/anthropic-messages.js'
 import { parseWith } from '../wire/parse.js'
 import { BridgedInput, type BridgedSettings, effort, schemaObject, toReasoning, toTool } from './bridged-input.js'
@@ -135,7 +136,7 @@ function toToolCall(block: ContentBlock): ToolCall {
   return {
     id: String(id ?? ''),
     name: String(name ?? ''),
-    arguments: JSON.stringify(input ?? {}),
+    arguments: requestJson(input ?? {}),
     ...cacheOf(block),
   }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { ContentPart, GenerateInput, Message, NativeRequest, ReasoningPart, ToolCall } from '../inference/task.js'
+import { requestJson } from '../providers/request-json.js'
 import type { ResponsesItem, ResponsesRequest } from '../wire/openai-responses.js'
 import { parseWith } from '../wire/parse.js'
 import {
@@ -72,8 +73,13 @@ const bridgedRequest = z.object({
   background: z.literal(false, { error: 'must be false for the model that answers' }).nullish(),
 })
 
+/** Objects of a request that the answer repeats as they came. */
+const toldBack = ['metadata', 'reasoning', 'text', 'tool_choice', 'tools'] as const
+
 function settingsOf(body: ResponsesRequest): BridgedSettings {
   const { tools, tool_choice: choice, parallel_tool_calls, text, reasoning } = parseWith(bridgedRequest, body)
+  // The answer says them again: what could not be written there is not asked for.
+  requestJson(toldBack.map((field) => body[field]))
   return {
     tools: (tools ?? []).map(toTool),
     toolChoice: typeof choice === 'object' && choice !== null ? { name: choice.name } : (choice ?? undefined),

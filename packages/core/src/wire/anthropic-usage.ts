@@ -1,4 +1,5 @@
 import { completionTokens, promptTokens, type Usage } from '../usage.js'
+import { isCount } from './token-count.js'
 
 /** Anthropic's `usage` of a message. `input_tokens` has neither what was read from the cache nor what was written to it: all three together are the input. */
 export interface AnthropicUsage {
@@ -32,10 +33,6 @@ export function usageFromAnthropic(usage: AnthropicUsage | null | undefined): Us
     ...(cacheWrite1hTokens > 0 ? { cacheWrite1hTokens } : {}),
     estimated: false,
   }
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
 /** Our buckets as Anthropic's counts: what is cached is beside the input, sound and pictures are input, thoughts are output. */

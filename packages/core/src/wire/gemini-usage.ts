@@ -1,4 +1,5 @@
 import type { Usage } from '../usage.js'
+import { isCount } from './token-count.js'
 
 /** Gemini's `usageMetadata`. `promptTokenCount` has what was read from the cache; `candidatesTokenCount` has not what was thought. */
 export interface GeminiUsage {
@@ -59,8 +60,4 @@ function of(details: ReadonlyArray<ModalityCount> | undefined, modality: string)
   if (!Array.isArray(details)) return 0
   const counts = details.filter((each) => each?.modality === modality).map(({ tokenCount = 0 }) => tokenCount)
   return counts.every(isCount) ? counts.reduce((sum, count) => sum + count, 0) : 0
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Usage } from '../usage.js'
-import { isCount, part } from './openai-usage.js'
+import { isCount, part } from './token-count.js'
 
 /** A JSON body of OpenAI's endpoints for pictures and sound. Fields that are not named here pass untouched. */
 export interface MediaRequest {

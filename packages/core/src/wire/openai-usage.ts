@@ -1,5 +1,6 @@
 import type { Usage } from '../usage.js'
 import { completionTokens, promptTokens } from '../usage.js'
+import { isCount, part } from './token-count.js'
 
 /** OpenAI's `usage` of chat completions, completions and embeddings. The details are subsets of the totals. */
 export interface OpenAiUsage {
@@ -94,13 +95,4 @@ function completionOf(usage: OpenAiUsage, prompt: number): unknown {
   const reasoning = usage.completion_tokens_details?.reasoning_tokens
   if (!isCount(reasoning) || reasoning === 0 || total !== prompt + completion + reasoning) return completion
   return completion + reasoning
-}
-
-export function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0
-}
-
-/** A part of a total, at most all of it; 0 for what is no count. */
-export function part(value: unknown, most: number): number {
-  return isCount(value) ? Math.min(value, most) : 0
 }

@@ -16,6 +16,7 @@ import type { HttpOptions } from '../../src/providers/http-kit.js'
 import { openAiCompatible } from '../../src/providers/openai-compatible.js'
 import { chatCompletions } from '../../src/routes/chat-completions.js'
 import { completions } from '../../src/routes/completions.js'
+import { embeddings } from '../../src/routes/embeddings.js'
 import { messages } from '../../src/routes/messages.js'
 import { responses } from '../../src/routes/responses.js'
 import type { LedgerRow } from '../../src/stores/ledger.js'
@@ -53,7 +54,7 @@ const prices = priceTable({ list: false, overrides: { '*': { usdPerMillionTokens
 
 /** Milliseconds: `short` for what is ended by them, `long` for what must never be. */
 export const limits = {
-  short: { headersTimeoutMs: 400, bodyIdleTimeoutMs: 350, totalMs: 1_200 },
+  short: { headersTimeoutMs: 1_000, bodyIdleTimeoutMs: 900, totalMs: 3_000 },
   long: { headersTimeoutMs: 15_000, bodyIdleTimeoutMs: 15_000, totalMs: 20_000 },
 } as const
 
@@ -73,12 +74,13 @@ export async function faultGate(
   name: WireName,
   options: Partial<HttpOptions> & { readonly maxEventBytes?: number; readonly totalMs?: number } = {},
   wrap: (provider: Provider) => Provider = (provider) => provider,
+  at: (baseUrl: string) => string = (baseUrl) => baseUrl,
 ): Promise<FaultGate> {
   const { totalMs, ...http } = { ...limits.long, ...options }
   const { wire, provider } = wires[name]
   const upstream = await faultyUpstream(wire)
   const made = provider({
-    baseUrl: upstream.baseUrl,
+    baseUrl: at(upstream.baseUrl),
     ...http,
   })
   const service = inferenceService({ providers: [wrap(made)], timeoutMs: totalMs })
@@ -99,6 +101,7 @@ export async function faultGate(
     cost({ prices }),
     ['/v1/chat/completions', dialect('openai'), chatCompletions({ service })],
     ['/v1/completions', dialect('openai'), completions({ service })],
+    ['/v1/embeddings', dialect('openai'), embeddings({ service })],
     ['/v1/responses', dialect('openai'), responses({ service })],
     ['/v1/messages', dialect('anthropic'), messages({ service })],
     errorHandler({ log }),

@@ -19,7 +19,7 @@ const course: fc.Arbitrary<Course> = fc.record({
   }),
   isChunked: fc.boolean(),
   cut: fc.record({
-    how: fc.constantFrom('none', 'none', 'end', 'reset', 'silence', 'nonsense'),
+    how: fc.constantFrom('none', 'none', 'end', 'end', 'reset', 'reset', 'nonsense', 'nonsense', 'silence'),
     // Of a million: where in the bytes.
     at: fc.nat({ max: 1_000_000 }),
   }),
