@@ -112,19 +112,24 @@ function inOnePart<T extends Task>(model: Model<T>, input: Tasks[T]['input'], ca
 
 function wholeText(model: Model<'generate'>, input: GenerateInput, call: Call): ModelStream<'generate'> {
   let result: Result<'generate'> | undefined
-  const parts = async function* (): AsyncGenerator<Part<'generate'>> {
+  const answer = async () => {
     result = await model.run(inOurWords(input), call)
-    const { text, toolCalls, finishReason } = result.output
-    if (text !== '') yield { type: 'text', text }
-    for (const [index, { id, name, arguments: json }] of toolCalls.entries()) {
-      yield { type: 'tool-call', index, id, name, arguments: json }
-    }
-    yield { type: 'end', finishReason, usage: result.usage }
+    return result
   }
   return {
     usageSoFar: () => result?.usage ?? model.inputUsage?.(input) ?? noUsage,
-    [Symbol.asyncIterator]: parts,
+    [Symbol.asyncIterator]: () => partsOf(answer),
   }
+}
+
+async function* partsOf(answer: () => Promise<Result<'generate'>>): AsyncGenerator<Part<'generate'>> {
+  const { output, usage } = await answer()
+  const { text, toolCalls, finishReason } = output
+  if (text !== '') yield { type: 'text', text }
+  for (const [index, { id, name, arguments: json }] of toolCalls.entries()) {
+    yield { type: 'tool-call', index, id, name, arguments: json }
+  }
+  yield { type: 'end', finishReason, usage }
 }
 
 /**

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { TollgateError } from '../errors.js'
 import { abortError } from '../inference/call.js'
-import type { Call, Model } from '../inference/model.js'
+import type { Call, Model, ModelStream } from '../inference/model.js'
 import { streamOf } from '../inference/service-stream.js'
 import type { Part, Task } from '../inference/task.js'
 import { checkedOptions } from '../options.js'
@@ -112,15 +112,24 @@ export function bulkhead(options: BulkheadOptions): <T extends Task>(model: Mode
     },
     stream(input, call) {
       const stream = streamOf(model, input, call)
-      async function* parts(): AsyncGenerator<Part<T>> {
-        await enter(model as Model<Task>, call)
-        try {
-          yield* stream
-        } finally {
-          leave()
-        }
+      const begin = () => enter(model as Model<Task>, call)
+      return {
+        usageSoFar: () => stream.usageSoFar(),
+        [Symbol.asyncIterator]: () => placedParts(stream, begin, leave),
       }
-      return { usageSoFar: () => stream.usageSoFar(), [Symbol.asyncIterator]: parts }
     },
   })
+}
+
+async function* placedParts<T extends Task>(
+  stream: ModelStream<T>,
+  enter: () => Promise<void>,
+  leave: () => void,
+): AsyncGenerator<Part<T>> {
+  await enter()
+  try {
+    yield* stream
+  } finally {
+    leave()
+  }
 }

@@ -111,30 +111,30 @@ export async function* checkedParts(
   let open: { readonly type: 'text' | 'reasoning'; readonly held: Held } | undefined
   const calls = new Map<number, Held>()
 
-  async function* close(): AsyncGenerator<Part<'generate'>> {
+  const close = async (): Promise<Part<'generate'>[]> => {
     const ended = open
     open = undefined
     const text = (await ended?.held.end()) ?? ''
-    if (ended !== undefined && text !== '') yield { type: ended.type, text }
+    return ended === undefined || text === '' ? [] : [{ type: ended.type, text }]
   }
 
   for await (const part of parts) {
     switch (part.type) {
       case 'text':
       case 'reasoning': {
-        if (open?.type !== part.type) yield* close()
+        if (open?.type !== part.type) yield* await close()
         open ??= { type: part.type, held: held(check, part.type) }
         const text = await open.held.push(part.text)
         if (text !== '') yield { type: part.type, text }
         // What proves a thought, or one that is redacted, ends it.
         if (part.type === 'reasoning' && (part.signature ?? part.redacted) !== undefined) {
-          yield* close()
+          yield* await close()
           yield { ...part, text: '' }
         }
         break
       }
       case 'tool-call': {
-        yield* close()
+        yield* await close()
         const { index, name } = part
         const isNew = !calls.has(index)
         const call = calls.get(index) ?? held(check, 'arguments')
@@ -145,7 +145,7 @@ export async function* checkedParts(
         break
       }
       case 'end':
-        yield* close()
+        yield* await close()
         for (const [index, call] of calls) {
           const json = await call.end()
           if (json !== '') yield { type: 'tool-call', index, arguments: json }

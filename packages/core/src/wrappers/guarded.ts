@@ -63,16 +63,16 @@ function guardedGenerate(model: Model<'generate'>, guards: readonly Guard[]): Mo
     },
     stream(given, outer) {
       let inner: ModelStream<'generate'> | undefined
-      async function* parts(): AsyncGenerator<Part<'generate'>> {
+      const open = async () => {
         const call = ownCall(outer)
         const { input, checks } = await entered(guards, given, call)
         await admit(model, call)
         inner = streamOf(model, input, call)
         let checked: AsyncIterable<Part<'generate'>> = inner
         for (const check of checks) checked = checkedParts(checked, check)
-        yield* checked
+        return checked
       }
-      return { usageSoFar: () => inner?.usageSoFar() ?? noUsage, [Symbol.asyncIterator]: parts }
+      return { usageSoFar: () => inner?.usageSoFar() ?? noUsage, [Symbol.asyncIterator]: () => openedParts(open) }
     },
     ...(model.countTokens === undefined
       ? undefined
@@ -83,6 +83,10 @@ function guardedGenerate(model: Model<'generate'>, guards: readonly Guard[]): Mo
           },
         }),
   }
+}
+
+async function* openedParts(open: () => Promise<AsyncIterable<Part<'generate'>>>): AsyncGenerator<Part<'generate'>> {
+  yield* await open()
 }
 
 /** The request as the guards let it through, and who looks at its answer, the last guard first. */

@@ -4,10 +4,11 @@ import { targetOf } from '../inference/call.js'
 import type { Call, Model, ModelStream } from '../inference/model.js'
 import { streamOf } from '../inference/service-stream.js'
 import { reaches } from '../inference/stored.js'
-import type { Part, Task, Tasks } from '../inference/task.js'
+import type { Task, Tasks } from '../inference/task.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import type { Target } from '../target.js'
 import { isAnything, noUsage, type Usage } from '../usage.js'
+import { begunParts } from './begun-stream.js'
 import { admit, withAttempts } from './failure.js'
 import { type HedgeEnd, type Racer, race } from './hedge-race.js'
 import { type LearnedDelay, learnedDelay } from './learned-delay.js'
@@ -155,9 +156,9 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
       ),
     stream(input, call) {
       let current: ModelStream<T> | undefined
-      async function* parts(): AsyncGenerator<Part<T>> {
-        let winner: Racer | undefined
-        const { first, rest } = await raced(
+      let winner: Racer | undefined
+      const open = () =>
+        raced(
           input,
           call,
           delays.stream,
@@ -173,14 +174,10 @@ export function hedged<T extends Task>(model: Model<T>, options: HedgeOptions<T>
             winner = racer
           },
         )
-        try {
-          for (let part = first; part.done !== true; part = await rest.next()) yield part.value
-        } finally {
-          winner?.done()
-          await rest.return?.()
-        }
+      return {
+        usageSoFar: () => current?.usageSoFar() ?? noUsage,
+        [Symbol.asyncIterator]: () => begunParts<T>(open, () => winner?.done()),
       }
-      return { usageSoFar: () => current?.usageSoFar() ?? noUsage, [Symbol.asyncIterator]: parts }
     },
   }
 }

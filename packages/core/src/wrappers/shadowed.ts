@@ -3,7 +3,7 @@ import { hash } from 'node:crypto'
 import { z } from 'zod'
 import { configInvalid, TollgateError } from '../errors.js'
 import { targetOf } from '../inference/call.js'
-import type { Call, Model } from '../inference/model.js'
+import type { Call, Model, ModelStream } from '../inference/model.js'
 import { inferenceService } from '../inference/service.js'
 import { inOurWords, streamOf } from '../inference/service-stream.js'
 import type { GenerateInput, Part, Task, Tasks } from '../inference/task.js'
@@ -180,18 +180,12 @@ export function shadowed<T extends Task>(model: Model<T>, options: ShadowOptions
     stream(input, call) {
       const stream = streamOf(model, input, call)
       if (!isChosen(input, call)) return stream
-      async function* parts(): AsyncGenerator<Part<T>> {
-        const begunAt = performance.now()
-        for await (const part of stream) {
-          if (part.type === 'end') {
-            // The caller's own words ask for a stream; the shadow answers as a whole.
-            const whole = () => inOurWords(input as GenerateInput) as Tasks[T]['input']
-            begin(whole, call, { usage: part.usage, latencyMs: performance.now() - begunAt })
-          }
-          yield part
-        }
+      const ended = (usage: Usage, latencyMs: number) => {
+        // The caller's own words ask for a stream; the shadow answers as a whole.
+        const whole = () => inOurWords(input as GenerateInput) as Tasks[T]['input']
+        begin(whole, call, { usage, latencyMs })
       }
-      return { usageSoFar: () => stream.usageSoFar(), [Symbol.asyncIterator]: parts }
+      return { usageSoFar: () => stream.usageSoFar(), [Symbol.asyncIterator]: () => toldParts(stream, ended) }
     },
     close() {
       isClosed = true
@@ -208,5 +202,16 @@ export function shadowed<T extends Task>(model: Model<T>, options: ShadowOptions
       idle = resolve
     })
     clearTimeout(timer)
+  }
+}
+
+async function* toldParts<T extends Task>(
+  stream: ModelStream<T>,
+  ended: (usage: Usage, latencyMs: number) => void,
+): AsyncGenerator<Part<T>> {
+  const begunAt = performance.now()
+  for await (const part of stream) {
+    if (part.type === 'end') ended(part.usage, performance.now() - begunAt)
+    yield part
   }
 }
