@@ -2,6 +2,7 @@ import { TollgateError } from '../errors.js'
 import type { FinishReason, GenerateChunk, GenerateOutput, ReasoningPart, ToolCall } from '../inference/task.js'
 import type { Usage } from '../usage.js'
 import { type AnthropicUsage, usageFromAnthropic } from '../wire/anthropic-usage.js'
+import { type Block, chunksOf, type OpenCall } from './anthropic-chunks.js'
 import { messagesBody } from './anthropic-request.js'
 import type { GenerateWatch, GenerateWire } from './generate-model.js'
 import type { Upstream } from './http-kit.js'
@@ -18,8 +19,6 @@ interface Answer {
   stop_sequence?: unknown
   usage?: Partial<AnthropicUsage> | null
 }
-
-type Block = Readonly<Record<string, unknown>>
 
 /** Anthropic's Messages API. */
 export function anthropicWire(defaultMaxTokens: number): GenerateWire {
@@ -207,57 +206,4 @@ function isFramed(seen: string): boolean {
     from = to + 2
   }
   return true
-}
-
-/** A call that is being written. */
-interface OpenCall {
-  readonly number: number
-  /** What it began with: all of it, at servers that send nothing more. */
-  readonly input: unknown
-  hasPieces: boolean
-}
-
-function chunksOf(upstream: string, json: Block, calls: Map<unknown, OpenCall>): GenerateChunk[] {
-  const { type, index } = json
-  const block = (json['content_block'] ?? {}) as Block
-  const delta = (json['delta'] ?? {}) as Block
-  if (type === 'content_block_start') {
-    if (block['type'] === 'redacted_thinking' && typeof block['data'] === 'string') {
-      return [{ type: 'reasoning', text: '', redacted: block['data'] }]
-    }
-    if (block['type'] === 'text' && typeof block['text'] === 'string' && block['text'] !== '') {
-      return [{ type: 'text', text: block['text'] }]
-    }
-    if (block['type'] !== 'tool_use') return []
-    const number = calls.size
-    calls.set(index, { number, input: block['input'], hasPieces: false })
-    return [{ type: 'tool-call', index: number, id: String(block['id']), name: String(block['name']), arguments: '' }]
-  }
-  if (type === 'content_block_stop') {
-    const call = calls.get(index)
-    const isWhole = typeof call?.input === 'object' && call.input !== null && Object.keys(call.input).length > 0
-    if (call === undefined || call.hasPieces || !isWhole) return []
-    return [{ type: 'tool-call', index: call.number, arguments: argumentsText(upstream, call.input) }]
-  }
-  if (type !== 'content_block_delta') return []
-  switch (delta['type']) {
-    case 'text_delta':
-      return typeof delta['text'] === 'string' ? [{ type: 'text', text: delta['text'] }] : []
-    case 'thinking_delta':
-      return typeof delta['thinking'] === 'string' ? [{ type: 'reasoning', text: delta['thinking'] }] : []
-    case 'signature_delta':
-      return typeof delta['signature'] === 'string'
-        ? [{ type: 'reasoning', text: '', signature: delta['signature'] }]
-        : []
-    case 'input_json_delta': {
-      const call = calls.get(index)
-      const json = delta['partial_json']
-      // Of a block that is no call of ours (a server's own tool) nothing is handed on.
-      if (call === undefined || typeof json !== 'string') return []
-      if (json !== '') call.hasPieces = true
-      return [{ type: 'tool-call', index: call.number, arguments: json }]
-    }
-    default:
-      return []
-  }
 }

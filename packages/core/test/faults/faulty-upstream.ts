@@ -25,7 +25,7 @@ export interface Line {
   head(fields?: Readonly<Record<string, string | number>>, status?: string): Promise<void>
   /** Nothing more is said, until the other side has gone. */
   silence(): Promise<void>
-  /** Resolves when the other side has gone, at once if it has. */
+  /** The other side has gone. */
   left(): boolean
   reset(): void
   end(): void
