@@ -39,7 +39,7 @@ import {
 // the app with the middleware less the app with an empty one. Adds nothing for the network, so the figures are floors.
 
 const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '15' }, requests: { type: 'string', default: '1000' } },
+  options: { rounds: { type: 'string', default: '9' }, requests: { type: 'string', default: '5000' } },
 })
 
 interface Case {
