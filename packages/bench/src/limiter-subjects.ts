@@ -37,7 +37,7 @@ export function limiterSubjects(redis: Redis | undefined, prefix: string): reado
     const name = (measure: string) => `${measure}-${made}`
     const all = rules.map((measure): LimitRule => {
       // Only what is counted in requests refuses: the others have to be asked all the same.
-      const most = measure === 'requests' ? limit : 9e6
+      const most = measure === 'requests' ? limit : measure === 'tokens' ? 2e6 : 9e6
       const window = measure === 'money' ? { calendar: 'month' as const } : {}
       return { name: name(measure), measure, per: 'user', limit: most, ...window }
     })

@@ -99,7 +99,7 @@ export function rateLimitPolicy(options: RateLimitPolicyOptions): RateLimitPolic
 const reportsKey = Symbol.for('tollgate.limits')
 
 interface Carrier {
-  [reportsKey]?: LimitReport[]
+  [reportsKey]?: readonly LimitReport[]
 }
 
 /**
@@ -125,12 +125,15 @@ export function addRateLimitReports(
 ): Readonly<Record<string, string>> {
   const carrier = res as Carrier
   const known = carrier[reportsKey]
-  const isNew = ({ policy }: LimitReport) => !added.some((each) => each.policy.name === policy.name)
-  const reports = known === undefined ? [...added] : [...known.filter(isNew), ...added]
+  const reports = known === undefined ? added : withAdded(known, added)
   carrier[reportsKey] = reports
   const fields = rateLimitFields(styles, reports)
   if (!res.headersSent) for (const name in fields) res.setHeader(name, fields[name] as string)
   return fields
+}
+
+function withAdded(known: readonly LimitReport[], added: readonly LimitReport[]): readonly LimitReport[] {
+  return [...known.filter(({ policy }) => !added.some((each) => each.policy.name === policy.name)), ...added]
 }
 
 /** The fields for some rules, names in lower case. */
