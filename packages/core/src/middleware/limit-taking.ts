@@ -184,8 +184,7 @@ export function limitTaking({ store, storeTimeoutMs, instances, styles, onEvent 
       entries: readonly Entry[],
     ): Taken | undefined | Promise<Taken | undefined> {
       if (entries.length === 0) return undefined
-      if (failedAt !== Number.NEGATIVE_INFINITY && performance.now() - failedAt < pauseMs)
-        return withoutStore(subject, res, entries)
+      if (performance.now() - failedAt < pauseMs) return withoutStore(subject, res, entries)
       if (isRemote) refuseAgain(subject, res, entries)
       const taken = (verdict: Verdict): Taken | undefined => {
         decide(subject, res, entries, verdict)

@@ -80,8 +80,7 @@ export function geminiProvider(options: GeminiOptions): Provider {
     },
   })
   const make = (task: Task, id: string): Model | undefined => {
-    // It becomes a part of a path: half a character has no place there.
-    if (known?.has(id) === false || /\p{Surrogate}/u.test(id)) return undefined
+    if (known?.has(id) === false) return undefined
     if (task === 'generate') return generate(id)
     return task === 'embed' ? geminiEmbed(api, id, tokenizer) : undefined
   }
