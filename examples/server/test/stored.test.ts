@@ -40,8 +40,8 @@ it('lets each tenant go on from its own responses, wherever they are, and after 
   const after = await start(file, {
     RESPONSE_IDS_SECRET: `the-one-that-replaces-it-0123456789,${secret.RESPONSE_IDS_SECRET}`,
   })
-  for (let round = 0; round < 6; round += 1) {
-    const { id } = await before.a.responses.create({ model: 'smart', input: 'Hello' })
+  for (const provider of ['openai', 'azure', 'openai', 'azure', 'openai', 'azure']) {
+    const { id } = await before.a.responses.create({ model: `${provider}/gpt-4o`, input: 'Hello' })
     const { data, response } = await after.a.responses
       .create({ model: 'smart', input: 'And?', previous_response_id: id })
       .withResponse()
@@ -54,7 +54,6 @@ it('lets each tenant go on from its own responses, wherever they are, and after 
     await before.a.responses.delete(id)
     expect(await after.line(response.headers.get('x-request-id') ?? '')).toMatchObject({ route: '/v1/responses' })
   }
-  expect(east.calls.length * west.calls.length).toBeGreaterThan(0)
   expect(after.lines.filter(({ route }) => route === '/v1/responses/{id}').map(({ status }) => status)).toContain(404)
 })
 
