@@ -3,15 +3,17 @@
  *
  * KEYS: two for each claim: its own (a string of packed doubles for buckets and windows, a sorted set for leases), and that of its holds (a sorted set, for windows that
  * hold; others do not use it).
- * ARGV: what to do (`take`, `settle`, `renew`, `peek`), the reservation's id, whether this process made it (`1`), how many claims; then ten for each claim: kind, limit,
- * cost, three of its kind (window and burst; start, end and hold; lease), shadow, two marks, and what was used (empty: nothing).
- * Returns whether it was done, the clock, and six for each claim: does it fit, three of its kind (level; spent and held; held, soonest and last end), two marks.
+ * ARGV: what to do (`take`, `settle`, `renew`, `peek`), the reservation's id, whether this process made it (`1`), how many claims; then for each claim seven: kind, limit,
+ * cost, three of its kind (window and burst; start, end and hold; lease), shadow; and to `settle` and `renew` three more: two marks, and what was used (empty: nothing).
+ * Returns one text of numbers with spaces between them: whether it was done, the clock (microseconds since the epoch), and six for each claim: does it fit, three of its kind
+ * (level; spent and held; held, and the soonest and last end), two marks. The soonest end is told only of a claim that does not fit.
  *
  * A hold is a member of a sorted set by its end; the member tells what is held and of which window (`<reservation>:<claim>:<units>:<born>`), so whoever settles can name it. Every command that the script
- * calls costs as much as a good part of its arithmetic: a bucket takes three, a window with a hold five.
+ * calls costs as much as a good part of its arithmetic: a bucket takes three, a window with a hold five. Redis writes the numbers that a command is given with all of their digits.
  */
 export const limitScript = `
-local call, pack, unpack = redis.call, struct.pack, struct.unpack
+local call, pack, unpack, tonumber, format, max, min = redis.call, struct.pack, struct.unpack, tonumber, string.format, math.max, math.min
+local KEYS, ARGV = KEYS, ARGV
 local time = call('TIME')
 local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now = micros / 1000
@@ -19,41 +21,40 @@ local op, id, own, count = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
 local mostHoles = 64
 local bucketFormat, windowFormat = '<dddd', '<dddddddddddd'
 
-local function text(number) return string.format('%.17g', number) end
-local function whole(number) return string.format('%.0f', number) end
--- Whole numbers go as they are: Redis sends them as integers.
-local function reply(number)
-  if number % 1 == 0 and number < 9007199254740992 and number > -9007199254740992 then return number end
-  return text(number)
-end
-
 local claims, states, order = {}, {}, {}
+local isBefore = op == 'take' or op == 'peek'
+local at = 4
 for i = 1, count do
-  local at = 4 + (i - 1) * 10
-  claims[i] = {
+  local claim = {
     kind = ARGV[at + 1], limit = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[at + 3]),
     a = tonumber(ARGV[at + 4]), b = tonumber(ARGV[at + 5]), c = tonumber(ARGV[at + 6]),
-    shadow = ARGV[at + 7] == '1', first = tonumber(ARGV[at + 8]), second = tonumber(ARGV[at + 9]), used = tonumber(ARGV[at + 10]) or 0,
-    key = KEYS[i * 2 - 1], holds = KEYS[i * 2],
+    shadow = ARGV[at + 7] == '1', key = KEYS[i * 2 - 1], holds = KEYS[i * 2], units = ARGV[at + 3],
+    first = -1, second = 0, fits = false,
   }
-  -- Of a hold the beginning; of a lease all.
-  claims[i].member = id .. ':' .. i
-  claims[i].units = ARGV[at + 3]
+  at = at + 7
+  if not isBefore then
+    claim.first, claim.second, claim.used = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]) or 0
+    at = at + 3
+  end
+  claims[i] = claim
 end
+
+-- Of a hold the beginning; of a lease all.
+local function memberOf(i) return id .. ':' .. i end
 
 local function mixed(i) return redis.error_reply('TOLLGATE_MIXED ' .. i) end
 
 -- What a window holds, by the stamp of that window; of one that is no longer kept, nothing.
 local function addHeld(state, units, born)
-  if state.born == born then state.held = math.max(0, state.held + units)
-  elseif state.other and state.other.born == born then state.other.held = math.max(0, state.other.held + units)
+  if state.born == born then state.held = max(0, state.held + units)
+  elseif state.other and state.other.born == born then state.other.held = max(0, state.other.held + units)
   end
 end
 
 -- Lets go of what is held for longer than was said.
 local function sweep(state)
   if state.soonest == 0 or now < state.soonest then return end
-  for _, member in ipairs(call('ZRANGEBYSCORE', state.holds, '-inf', text(now))) do
+  for _, member in ipairs(call('ZRANGEBYSCORE', state.holds, '-inf', now)) do
     local units, born = string.match(member, '([^:]+):([^:]+)$')
     addHeld(state, -tonumber(units), tonumber(born))
     call('ZREM', state.holds, member)
@@ -63,13 +64,14 @@ local function sweep(state)
 end
 
 -- The state of each key, read once.
-for i, claim in ipairs(claims) do
+for i = 1, count do
+  local claim = claims[i]
   local state = states[claim.key]
   if state and state.kind ~= claim.kind then return mixed(i) end
   if not state then
     state = { kind = claim.kind, key = claim.key, holds = claim.holds }
     if claim.kind == 'l' then
-      local swept = redis.pcall('ZREMRANGEBYSCORE', claim.key, '-inf', text(now))
+      local swept = redis.pcall('ZREMRANGEBYSCORE', claim.key, '-inf', now)
       if type(swept) == 'table' and swept.err then return mixed(i) end
       state.held = call('ZCARD', claim.key)
     else
@@ -98,14 +100,14 @@ end
 
 local function draw(state)
   -- Never the same twice for one key.
-  state.stamp = math.max(micros, state.born + 1, (state.stamp or 0) + 1)
+  state.stamp = max(micros, state.born + 1, (state.stamp or 0) + 1)
   return state.stamp
 end
 
 -- Buckets
 
 local function levelOf(claim, state)
-  local left = state.level - math.max(0, now - state.at) * claim.limit / claim.a
+  local left = state.level - max(0, now - state.at) * claim.limit / claim.a
   return left > claim.limit * 1e-12 and left or 0
 end
 
@@ -117,7 +119,7 @@ local function pour(claim, state, units)
     state.holes = ''
   end
   state.level = before + units
-  state.at = math.max(now, state.at)
+  state.at = max(now, state.at)
   state.back = state.back + units
   state.wholeMs = state.level * claim.a / claim.limit
   state.dirty = true
@@ -142,14 +144,14 @@ local function refund(claim, state, units, born, position)
   end
   local kept = {}
   for i = passed + 1, #holes do kept[#kept + 1] = holes[i] end
-  local back = math.min(units, level, math.max(0, position - front))
+  local back = min(units, level, max(0, position - front))
   if back > 0 then
     local place = #kept + 1
     while place > 1 and kept[place - 1].position > position do place = place - 1 end
     table.insert(kept, place, { position = position, units = back })
     if #kept > mostHoles then table.remove(kept, 1) end
     state.level = level - back
-    state.at = math.max(now, state.at)
+    state.at = max(now, state.at)
   elseif passed == 0 then return end
   state.wholeMs = levelOf(claim, state) * claim.a / claim.limit
   local parts = {}
@@ -168,19 +170,22 @@ local function usageOf(claim, state)
 end
 
 local function outlive(state, ms)
-  state.expiresAt = math.max(state.expiresAt, now + ms + 60000)
+  state.expiresAt = max(state.expiresAt, now + ms + 60000)
+end
+
+local function current(state)
+  return { startsAt = state.startsAt, endsAt = state.endsAt, spent = state.level, born = state.born, held = state.held }
 end
 
 local function spend(claim, state, units)
-  local current = { startsAt = state.startsAt, endsAt = state.endsAt, spent = state.level, born = state.born, held = state.held }
   local other = state.other
   local isOther = other and other.startsAt == claim.a
   if not state.exists or (claim.a > state.startsAt and not isOther) then
-    if state.exists and (not other or other.startsAt < state.startsAt) then state.other = current end
+    if state.exists and (not other or other.startsAt < state.startsAt) then state.other = current(state) end
     state.startsAt, state.endsAt, state.level, state.held, state.born = claim.a, claim.b, 0, 0, draw(state)
     state.exists = true
   elseif isOther then
-    state.other = current
+    state.other = current(state)
     state.startsAt, state.endsAt, state.level, state.held, state.born = other.startsAt, other.endsAt, other.spent, other.held, other.born
   end
   state.level = state.level + units
@@ -198,26 +203,26 @@ end
 
 local function change(state, units, born)
   if not state.exists then return false end
-  if state.born == born then state.level = math.max(0, state.level + units)
-  elseif state.other and state.other.born == born then state.other.spent = math.max(0, state.other.spent + units)
+  if state.born == born then state.level = max(0, state.level + units)
+  elseif state.other and state.other.born == born then state.other.spent = max(0, state.other.spent + units)
   else return false end
   state.dirty = true
   return true
 end
 
-local function holdOf(claim, born) return claim.member .. ':' .. claim.units .. ':' .. whole(born) end
+local function holdOf(i, claim, born) return format('%s:%d:%s:%.0f', id, i, claim.units, born) end
 
-local function hold(claim, state)
+local function hold(i, claim, state)
   local ends = now + claim.c
-  call('ZADD', claim.holds, text(ends), holdOf(claim, state.born))
+  call('ZADD', claim.holds, ends, holdOf(i, claim, state.born))
   state.held = state.held + claim.cost
-  state.soonest = state.soonest == 0 and ends or math.min(state.soonest, ends)
+  state.soonest = state.soonest == 0 and ends or min(state.soonest, ends)
   outlive(state, claim.c)
   state.holding = true
 end
 
-local function letGo(claim, state)
-  if call('ZREM', claim.holds, holdOf(claim, claim.first)) == 0 then return false end
+local function letGo(i, claim, state)
+  if call('ZREM', claim.holds, holdOf(i, claim, claim.first)) == 0 then return false end
   addHeld(state, -claim.cost, claim.first)
   state.dirty = true
   return true
@@ -238,8 +243,9 @@ end
 
 local done = true
 local asked = {}
-if op == 'take' or op == 'peek' then
-  for _, claim in ipairs(claims) do
+if isBefore then
+  for i = 1, count do
+    local claim = claims[i]
     local before = op == 'take' and asked[claim.key] or 0
     claim.fits = fits(claim, states[claim.key], before)
     if claim.fits then asked[claim.key] = before + (claim.kind == 'l' and 1 or claim.cost)
@@ -251,13 +257,13 @@ if op == 'take' or op == 'peek' then
 end
 
 if op == 'take' and done then
-  for _, claim in ipairs(claims) do
+  for i = 1, count do
+    local claim = claims[i]
     local state = states[claim.key]
-    claim.first, claim.second = -1, 0
     if not claim.fits then claim.first = -2
     elseif claim.kind == 'l' then
       claim.first = 0
-      call('ZADD', claim.key, text(now + claim.a), claim.member)
+      call('ZADD', claim.key, now + claim.a, memberOf(i))
       state.held = state.held + 1
       state.leasing = true
     elseif claim.cost > 0 then
@@ -266,24 +272,25 @@ if op == 'take' and done then
         claim.second = state.back
       else
         spend(claim, state, claim.c and 0 or claim.cost)
-        if claim.c then hold(claim, state) end
+        if claim.c then hold(i, claim, state) end
       end
       claim.first = state.born
     end
   end
 elseif op == 'settle' then
-  for _, claim in ipairs(claims) do
+  for i = 1, count do
+    local claim = claims[i]
     local state = states[claim.key]
     if claim.first == -2 then
       -- A shadow that did not fit.
-    elseif claim.kind == 'l' then state.held = state.held - call('ZREM', claim.key, claim.member)
+    elseif claim.kind == 'l' then state.held = state.held - call('ZREM', claim.key, memberOf(i))
     elseif claim.kind == 'b' then
       local delta = claim.used - claim.cost
       if own and delta > 0 then pour(claim, state, delta)
       elseif own and delta < 0 then refund(claim, state, -delta, claim.first, claim.second) end
     elseif claim.c then
-      if letGo(claim, state) or own then
-        local mine = math.min(claim.used, claim.cost)
+      if letGo(i, claim, state) or own then
+        local mine = min(claim.used, claim.cost)
         local beyond = claim.used - mine
         if mine > 0 and not change(state, mine, claim.first) then beyond = beyond + mine end
         if beyond > 0 then overspend(claim, state, beyond) end
@@ -295,19 +302,21 @@ elseif op == 'settle' then
     end
   end
 elseif op == 'renew' then
-  for _, claim in ipairs(claims) do
+  for i = 1, count do
+    local claim = claims[i]
     local state = states[claim.key]
     if claim.first == -2 then
       -- A shadow that did not fit.
     elseif claim.kind == 'l' then
-      if call('ZSCORE', claim.key, claim.member) then
-        call('ZADD', claim.key, text(now + claim.a), claim.member)
+      local member = memberOf(i)
+      if call('ZSCORE', claim.key, member) then
+        call('ZADD', claim.key, now + claim.a, member)
         state.leasing = true
       else done = false end
     elseif claim.kind == 'w' and claim.c and claim.first ~= -1 then
-      local held = holdOf(claim, claim.first)
+      local held = holdOf(i, claim, claim.first)
       if call('ZSCORE', claim.holds, held) then
-        call('ZADD', claim.holds, text(now + claim.c), held)
+        call('ZADD', claim.holds, now + claim.c, held)
         outlive(state, claim.c)
         state.holding = true
       else done = false end
@@ -315,24 +324,26 @@ elseif op == 'renew' then
   end
 end
 
-for _, state in ipairs(order) do
+for i = 1, #order do
+  local state = order[i]
   if state.kind == 'b' then
     if state.dirty and state.level == 0 then call('DEL', state.key)
     elseif state.dirty then
       local kept = 'b' .. pack(bucketFormat, state.level, state.born, state.at, state.back) .. state.holes
-      call('SET', state.key, kept, 'PX', whole(math.max(1, math.ceil(state.wholeMs))))
+      call('SET', state.key, kept, 'PX', max(1, math.ceil(state.wholeMs)))
     end
   elseif state.dirty or state.holding then
     local other = state.other or { spent = 0, born = 0, startsAt = 0, endsAt = 0, held = 0 }
-    local lasts = whole(math.max(1, math.ceil(state.expiresAt - now)))
+    local lasts = max(1, math.ceil(state.expiresAt - now))
     call('SET', state.key, 'w' .. pack(windowFormat, state.level, state.born, state.startsAt, state.endsAt, state.held, state.soonest, state.expiresAt,
       other.spent, other.born, other.startsAt, other.endsAt, other.held), 'PX', lasts)
     if state.holding then call('PEXPIRE', state.holds, lasts) end
   end
 end
 
-local out = { done and 1 or 0, text(now) }
-for i, claim in ipairs(claims) do
+local out = { format('%d %.0f', done and 1 or 0, micros) }
+for i = 1, count do
+  local claim = claims[i]
   local state = states[claim.key]
   if op == 'settle' then claim.fits = fits(claim, state, 0) end
   local x, y, z = 0, 0, 0
@@ -342,16 +353,12 @@ for i, claim in ipairs(claims) do
     x = state.held
     if x == 1 and state.leasing then y, z = claim.a, claim.a
     elseif x > 0 then
-      local soonest = call('ZRANGE', claim.key, 0, 0, 'WITHSCORES')
-      local last = call('ZRANGE', claim.key, -1, -1, 'WITHSCORES')
-      y, z = tonumber(soonest[2] or now) - now, tonumber(last[2] or now) - now
+      if not claim.fits then y = tonumber(call('ZRANGE', claim.key, 0, 0, 'WITHSCORES')[2] or now) - now end
+      z = tonumber(call('ZRANGE', claim.key, -1, -1, 'WITHSCORES')[2] or now) - now
     end
-    if state.leasing then call('PEXPIRE', claim.key, whole(math.ceil(z + 1000))) end
+    if state.leasing then call('PEXPIRE', claim.key, math.ceil(z + 1000)) end
   end
-  local at = 2 + (i - 1) * 6
-  out[at + 1] = claim.fits and 1 or 0
-  out[at + 2], out[at + 3], out[at + 4] = reply(x), reply(y), reply(z)
-  out[at + 5], out[at + 6] = reply(claim.first or -1), reply(claim.second or 0)
+  out[i + 1] = format('%d %.17g %.17g %.17g %.17g %.17g', claim.fits and 1 or 0, x, y, z, claim.first, claim.second)
 end
-return out
+return table.concat(out, ' ')
 `

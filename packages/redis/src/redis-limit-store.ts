@@ -97,8 +97,9 @@ export function redisLimitStore(options: RedisLimitStoreOptions): LimitStore {
       const claim = claims[index] as Claim
       const key = nameOf(prefix, claim)
       keys.push(key, `${key}:held`)
-      args.push(...argumentsOf(claim), String(marks[index * 2] ?? -1), String(marks[index * 2 + 1] ?? 0))
-      args.push(String(actual?.[index] ?? ''))
+      args.push(...argumentsOf(claim))
+      if (operation === 'take' || operation === 'peek') continue
+      args.push(String(marks[index * 2] ?? -1), String(marks[index * 2 + 1] ?? 0), String(actual?.[index] ?? ''))
     }
     return answerOf(await run(keys, args), part)
   }
@@ -268,17 +269,18 @@ function shown(
 }
 
 function answerOf(reply: unknown, part: readonly number[]): Answer {
-  if (!Array.isArray(reply) || reply.length !== 2 + part.length * perClaim) {
+  // A client may give texts as bytes.
+  const numbers = String(reply).split(' ').map(Number)
+  if (numbers.length !== 2 + part.length * perClaim || numbers.some(Number.isNaN)) {
     throw new TypeError('The script answered something that it does not answer.')
   }
-  const numbers = reply.map(Number)
   const found = new Map<number, Found>()
   part.forEach((index, place) => {
     const at = 2 + place * perClaim
     const [fits = 0, x = 0, y = 0, z = 0, first = -1, second = 0] = numbers.slice(at, at + perClaim)
     found.set(index, { fits: fits === 1, numbers: [x, y, z], marks: [first, second] })
   })
-  return { done: numbers[0] === 1, now: numbers[1] ?? 0, found }
+  return { done: numbers[0] === 1, now: (numbers[1] ?? 0) / 1000, found }
 }
 
 function isFound(entry: readonly [number, Found | undefined]): entry is [number, Found] {
