@@ -254,6 +254,19 @@ describe('tokens', () => {
     await later
   })
 
+  it('of several answers without a bound are as many times what one has had', async () => {
+    const { ask, soon, used } = await start([tpm], { defaultOutputTokens: 100 })
+    const running = ask({ model: 'small', usage: '0/400', wait: 100, body: prompt('', { n: 4 }) })
+    await soon('tpm', [402, 0])
+    await running
+    await soon('tpm', [400, 0])
+    const next = ask({ model: 'small', usage: '0/0', wait: 100, body: prompt('') })
+    // One has had 100: three deviations of a third above it.
+    await expect.poll(async () => ((await used('tpm'))?.[0] ?? 0) - 400).toBeGreaterThan(190)
+    expect(((await used('tpm'))?.[0] ?? 0) - 400).toBeLessThan(210)
+    await next
+  })
+
   it('are counted by input and by output alone, by a function of yours, and more than the burst passes when there is all', async () => {
     const { ask, soon } = await start(
       [
@@ -279,6 +292,35 @@ describe('tokens', () => {
 
 describe('money', () => {
   const day: LimitRule = { name: 'day', measure: 'money', per: 'tenant', limit: '0.001', calendar: 'day' }
+
+  it('of sound is held at the price of sound', async () => {
+    const perSound = { input: '1', output: '2', inputAudio: '100', outputAudio: '200' }
+    const dear = priceTable({ list: false, overrides: { small: { usdPerMillionTokens: perSound } } })
+    const { ask, soon } = await start([{ ...day, limit: '1' }], { prices: dear })
+    const content = [{ type: 'input_audio', input_audio: { data: 'UklGRg', format: 'wav' } }]
+    const body = {
+      model: 'small',
+      messages: [{ role: 'user', content }],
+      modalities: ['text', 'audio'],
+      max_tokens: 10,
+    }
+    const running = ask({ model: 'small', usage: '1/1', wait: 100, body })
+    // 1,500 of sound that is sent, 10 that may come back, and 5 of words.
+    await soon('day', [1_500 * 100_000 + 10 * 200_000 + 5 * 1_000, 1_500 * 100_000 + 10 * 200_000 + 5 * 1_000])
+    await running
+  })
+
+  it('is held for what a parser of the host has read, whatever its type', async () => {
+    const limiter = limits({ prices, rules: [day] })
+    onTestFinished(() => limiter.close())
+    const parsed: Handler = (req, _res, next) => {
+      Object.assign(req, { body: prompt('', { max_tokens: 1_000_000 }) })
+      next()
+    }
+    const { url } = await host.start(as, parsed, limiter, model, errorHandler({ log: { error() {}, warn() {} } }))
+    const headers = { 'x-as': 'ada', 'x-model': 'small', 'content-type': 'text/plain' }
+    expect((await fetch(url, { method: 'POST', headers, body: '{}' })).status).toBe(402)
+  })
 
   it('is held while a call runs and spent as it cost; what may not fit is 402 and not to be retried', async () => {
     const { ask, soon, events } = await start([day])

@@ -248,7 +248,9 @@ export function limits(options: LimitsOptions): Limits {
     const own = settings.estimate === undefined ? undefined : await settings.estimate(req, context)
     if (own !== undefined || req.method !== 'POST') return own
     if (isFormType(req.headers['content-type'])) return estimateOfForm
-    if (!isJsonType(req.headers['content-type'])) return undefined
+    // What a parser of the host has read is taken by the routes, whatever its type.
+    const { body } = req as { body?: unknown }
+    if (body === undefined && !isJsonType(req.headers['content-type'])) return undefined
     try {
       const estimate = estimateFromBody(await jsonBody(req), countTokens)
       // What answers there is no text: its route tells how much it is.
