@@ -28,9 +28,10 @@ export function limitExpectation(initialOutputTokens: number): LimitExpectation 
       const model = target?.model ?? estimate?.model ?? ''
       const ofText = estimate === undefined ? undefined : usageOf(estimate, () => outputs.expect(caller, model))
       if (expected === undefined) return ofText
-      const { usage, learnedAs } = expected
+      const { usage, learnedAs, storedTokens = 0 } = expected
       const told = learnedAs === undefined ? usage : times(usage, parts.expect(caller, `${model}\n${learnedAs}`))
-      return { inputTokens: 0, outputTokens: 0, ...ofText, ...told, estimated: true }
+      const all = { inputTokens: 0, outputTokens: 0, ...ofText, ...told, estimated: true }
+      return { ...all, inputTokens: all.inputTokens + storedTokens }
     },
     learn({ principal, context }, model, usage, answers) {
       const caller = callerOf(principal)

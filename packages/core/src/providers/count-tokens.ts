@@ -7,11 +7,11 @@ export const byteTokenizer: Tokenizer = {
   count: (text) => Math.ceil(Buffer.byteLength(text) / 4),
 }
 
-/** The tokens of a prompt as a chat model sees it: messages and the definitions of tools. An estimate. */
+/** The tokens of a prompt as a chat model sees it: messages, the definitions of tools, and what is stored before them. An estimate. */
 export function countPrompt({ native, messages }: GenerateInput, tokenizer: Tokenizer): number {
   const { tools, functions, response_format: format } = native?.body ?? {}
   const definitions = [tools, functions, format].flat().filter((each) => each !== undefined && each !== null)
-  return countChatTokens(estimator(tokenizer), messages, definitions)
+  return countChatTokens(estimator(tokenizer), messages, definitions) + (native?.storedTokens ?? 0)
 }
 
 /** The tokens of several texts together. An estimate. */
