@@ -59,7 +59,7 @@ export interface GenerateWatch {
   isComplete(): boolean
   finishReason(): FinishReason
   stopSequence?(): string | undefined
-  /** The upstream's own count, if it has come. */
+  /** The upstream's own count, if it has come; before the end it may lack what was written since. */
   usage(): Usage | undefined
   /** What the model has written so far, for counting: its beginning, and how long all of it is. */
   written(): { readonly text: string; readonly length: number }
