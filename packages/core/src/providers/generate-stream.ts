@@ -42,7 +42,9 @@ export function generateStream(given: GenerateStreamOptions): ModelStream<'gener
 
 function usageSoFar({ watch, charged, options: { tokenizer }, input }: Streaming): Usage {
   const reported = watch.usage()
-  if (reported !== undefined && watch.isComplete()) return reported
+  // An answer of no tokens that has words was not counted.
+  const isTold = reported !== undefined && (completionTokens(reported) > 0 || watch.written().length === 0)
+  if (isTold && watch.isComplete()) return reported
   if (!charged) return noUsage
   const { text, length } = watch.written()
   const written = text === '' ? 0 : Math.ceil((estimator(tokenizer).count(text) / text.length) * length)

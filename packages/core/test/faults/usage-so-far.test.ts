@@ -74,3 +74,43 @@ describe('what an upstream has said of its usage holds for a stream that breaks 
     expect(usage).toMatchObject({ inputTokens: 100, cacheReadTokens: 800, reasoningTokens: 3_000, estimated: true })
   })
 })
+
+describe('a count of the output that is none', () => {
+  const answer = (usage: object) => ({
+    stream: `${data(
+      { choices: [{ index: 0, delta: { content: words }, finish_reason: 'stop' }] },
+      { choices: [], usage },
+    )}data: [DONE]\n\n`,
+    json: JSON.stringify({
+      choices: [{ index: 0, message: { role: 'assistant', content: words }, finish_reason: 'stop' }],
+      usage,
+    }),
+  })
+  const play = async (kind: 'stream' | 'json', usage: object) => {
+    const { url, upstream, rows } = await faultGate('openai', {}, undefined, undefined, {
+      usdPerMillionTokens: { input: 150, output: 600 },
+    })
+    upstream.play('model', async (line) => {
+      await line.head({ 'content-type': kind === 'json' ? 'application/json' : 'text/event-stream' })
+      await line.send(answer(usage)[kind])
+      line.end()
+    })
+    expect((await ask(url, 'chat', 'model', kind === 'stream')).isWhole).toBe(true)
+    return (await rows(1))[0]
+  }
+
+  it.each(['stream', 'json'] as const)('is made up for by what was written (%s)', async (kind) => {
+    for (const count of [0, null, undefined]) {
+      const row = await play(kind, { prompt_tokens: 5, completion_tokens: count })
+      expect(row?.usage).toMatchObject({ inputTokens: 5, estimated: true })
+      expect(row?.usage?.outputTokens).toBeGreaterThan(9)
+    }
+  })
+
+  it.each(['stream', 'json'] as const)('is not believed where no price could be reckoned (%s)', async (kind) => {
+    const row = await play(kind, { prompt_tokens: 5, completion_tokens: 1e12 })
+    expect(row).toMatchObject({ outcome: 'ok', usage: { estimated: true }, costNanoUsd: expect.any(Number) })
+    const most = await play(kind, { prompt_tokens: 1e9, completion_tokens: 1e9 })
+    expect(most).toMatchObject({ outcome: 'ok', usage: { estimated: false }, costNanoUsd: 750e12 })
+  })
+})
