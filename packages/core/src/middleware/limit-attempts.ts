@@ -89,7 +89,7 @@ export function limitAttempts({ rules, taking, costsOf, entriesOf, nanoUsdOf, le
     // An earlier target may have been refused, and this one taken instead.
     lane.refused = false
     const earlier = earlierCalls(run.subject.context)
-    const isTold = expectedUsage(run.subject.context) !== undefined
+    const isMore = !run.isWhole || expectedUsage(run.subject.context) !== undefined
     const beside = [...run.lanes.values()].filter((other) => other !== lane)
     const reserved = (parts: readonly Taken[], { name }: CompiledRule) =>
       parts
@@ -101,7 +101,7 @@ export function limitAttempts({ rules, taking, costsOf, entriesOf, nanoUsdOf, le
       if (rule.measure === 'requests' || rule.measure === 'concurrency') return 0
       const before = spentOf(rule, earlier) - (run.settled.get(rule.name) ?? 0)
       // Tokens of text are reserved at the arrival, whatever the model; what a route knows comes after it.
-      const own = rule.measure === 'money' || isTold ? costOf(rule) - reserved(run.taken, rule) : 0
+      const own = rule.measure === 'money' || isMore ? costOf(rule) - reserved(run.taken, rule) : 0
       return beside.reduce((sum, other) => {
         const { dispatched, ofModel } = other
         const isOpen = dispatched !== undefined && other.own === undefined && !other.refused

@@ -1,3 +1,4 @@
+import { request } from 'node:http'
 import { setTimeout as wait } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { eachHost, type Host, hosts } from '../../test/hosts.js'
@@ -309,6 +310,29 @@ describe('money', () => {
     await soon('day', [1_500 * 100_000 + 10 * 200_000 + 5 * 1_000, 1_500 * 100_000 + 10 * 200_000 + 5 * 1_000])
     await running
   })
+
+  it.each(['/v1/chat/completions?x=/images/generations', '/v1/chat/completions#/audio/speech', '/own/audio/speech'])(
+    'is held for the output, though the target is %s',
+    async (target) => {
+      const { url, soon } = await start([
+        { ...day, limit: '1' },
+        { name: 'tpm', measure: 'tokens', limit: 1e6, windowMs: 3.6e12 },
+      ])
+      const answer = new Promise<number>((resolve, reject) => {
+        const headers = { 'content-type': 'application/json', 'x-as': 'ada', 'x-model': 'small', 'x-wait': '200' }
+        const { hostname, port } = new URL(url)
+        // Not by fetch, which sends no fragment.
+        const asked = request({ hostname, port, path: target, method: 'POST', headers }, (response) => {
+          response.resume()
+          resolve(response.statusCode ?? 0)
+        })
+        asked.on('error', reject).end(JSON.stringify(prompt('', { max_tokens: 1_000 })))
+      })
+      await soon('day', [2_002_000, 2_002_000])
+      await soon('tpm', [1_002, 0])
+      expect(await answer).toBe(200)
+    },
+  )
 
   it('is held for what a parser of the host has read, whatever its type', async () => {
     const limiter = limits({ prices, rules: [day] })

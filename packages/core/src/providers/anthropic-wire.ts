@@ -115,7 +115,8 @@ function messageWatch(upstream: Upstream): GenerateWatch {
         throw errorInSuccess(upstream, json['error'] ?? json)
       case 'message_start':
         started = true
-        merge((json['message'] as Answer | undefined)?.usage)
+        // What it says of the output is only its beginning.
+        merge({ ...(json['message'] as Answer | undefined)?.usage, output_tokens: 0 })
         break
       case 'message_delta': {
         merge(json['usage'] as Answer['usage'])
