@@ -19,8 +19,8 @@ export interface LimitEstimate {
 const bytesPerToken = 3
 /** A picture or a sound in a request: what vendors take for a large one. */
 const tokensPerMedium = 1_500
-/** No model writes more in one answer, and no price of as many passes what can be counted. */
-const mostTokens = 1_000_000_000
+/** No model writes more for one request, and no price of as many passes what can be counted. */
+export const mostTokens = 1_000_000_000
 
 /** Fields with what a model reads. */
 const readFields = [

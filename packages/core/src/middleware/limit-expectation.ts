@@ -1,7 +1,7 @@
 import { type ExpectedUsage, expectedUsage } from '../http/expected-usage.js'
 import { type Principal, principalKey } from '../principal.js'
 import { completionTokens, totalTokens, type Usage } from '../usage.js'
-import { type LimitEstimate, learned } from './limit-estimate.js'
+import { type LimitEstimate, learned, mostTokens } from './limit-estimate.js'
 import type { LimitSubject } from './limit-rules.js'
 
 /** A guess that is further off is none. */
@@ -45,7 +45,7 @@ export function limitExpectation(initialOutputTokens: number): LimitExpectation 
 
 function usageOf(estimate: LimitEstimate, unbounded: () => number): Usage {
   const { inputTokens, inputAudioTokens = 0, maxOutputTokens, answers = 1, speaks = false } = estimate
-  const output = maxOutputTokens ?? Math.ceil(unbounded() * answers)
+  const output = maxOutputTokens ?? Math.min(mostTokens, Math.ceil(unbounded() * answers))
   return {
     inputTokens,
     ...(inputAudioTokens > 0 ? { inputAudioTokens } : undefined),

@@ -334,6 +334,13 @@ describe('money', () => {
     },
   )
 
+  it('of more answers than can be reckoned with is refused, not failed on', async () => {
+    const { ask } = await start([day])
+    expect(
+      (await ask({ model: 'large', body: prompt('', { model: 'other', n: Number.MAX_SAFE_INTEGER }) })).status,
+    ).toBe(402)
+  })
+
   it('is held for what a parser of the host has read, whatever its type', async () => {
     const limiter = limits({ prices, rules: [day] })
     onTestFinished(() => limiter.close())
