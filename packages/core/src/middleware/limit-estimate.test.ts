@@ -101,6 +101,26 @@ describe('a medium is counted by the piece', () => {
   })
 })
 
+it.each([
+  ['of a block', { messages: [{ role: 'user', content: [{ type: 'text', text: 'x', cache_control: {} }] }] }, '5m'],
+  [
+    'of a block before one for longer',
+    { messages, system: [{ cache_control: {} }, { cache_control: { ttl: '1h' } }] },
+    '1h',
+  ],
+  [
+    'of a block behind one for longer',
+    { messages, system: [{ cache_control: { ttl: '1h' } }, { cache_control: {} }] },
+    '1h',
+  ],
+  ['of a tool', { messages, tools: [{ name: 'f', cache_control: { ttl: '1h' } }] }, '1h'],
+  ['of all', { messages, cache_control: { type: 'ephemeral' } }, '5m'],
+  ['of all, for longer', { messages, cache_control: { type: 'ephemeral', ttl: '1h' } }, '1h'],
+  ['of nothing', { messages, cache_control: null }, undefined],
+])('tells what is to be kept %s', (_, body, keptFor) => {
+  expect(estimateFromBody(body)?.keptFor).toBe(keptFor)
+})
+
 it('tells sound from text, which costs less', () => {
   const part = { type: 'input_audio', input_audio: { data: base64, format: 'wav' } }
   const asked = { messages: [{ role: 'user', content: [part, part] }], modalities: ['text', 'audio'] }

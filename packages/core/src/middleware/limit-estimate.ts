@@ -7,6 +7,8 @@ export interface LimitEstimate {
   readonly inputTokens: number
   /** Sound in the input, tokens; not within `inputTokens`. Default 0. */
   readonly inputAudioTokens?: number | undefined
+  /** The input is to be kept by the upstream, which costs more to write: for five minutes, or an hour. Default: it is not. */
+  readonly keptFor?: '5m' | '1h' | undefined
   /** What the caller has bounded the output to, of all answers together; `undefined`: it has not. */
   readonly maxOutputTokens?: number | undefined
   /** Answers that are asked for at once. Default 1. */
@@ -61,6 +63,11 @@ export function estimateFromBody(
   let counted = 0
   let media = 0
   let sounds = 0
+  let keptFor: LimitEstimate['keptFor']
+  const readKept = (control: unknown): void => {
+    if (typeof control !== 'object' || control === null) return
+    keptFor = (control as Fields)['ttl'] === '1h' ? '1h' : (keptFor ?? '5m')
+  }
   const countText = (text: string): void => {
     if (count === undefined) bytes += Buffer.byteLength(text)
     else counted += count(text, model)
@@ -87,11 +94,13 @@ export function estimateFromBody(
       if (Array.isArray(next)) for (const each of next) readValue(each)
       else
         for (const [name, value] of Object.entries(next)) {
+          if (name === 'cache_control') readKept(value)
           if (isDefinition) countText(name)
           readValue(value, name)
         }
     }
   }
+  readKept(fields['cache_control'])
   for (const name of readFields) if (fields[name] !== undefined) read(fields[name], false)
   for (const name of definitionFields) if (fields[name] !== undefined) read(fields[name], true)
   const answers = answersOf(fields)
@@ -101,6 +110,7 @@ export function estimateFromBody(
     inputTokens: counted + Math.ceil(bytes / bytesPerToken) + media * tokensPerMedium,
     ...(bound === undefined ? undefined : { maxOutputTokens: Math.min(mostTokens, bound * answers) }),
     ...(sounds === 0 ? undefined : { inputAudioTokens: sounds * tokensPerMedium }),
+    ...(keptFor === undefined ? undefined : { keptFor }),
     ...(answers === 1 ? undefined : { answers }),
     ...(speaks(fields) ? { speaks: true } : undefined),
   }

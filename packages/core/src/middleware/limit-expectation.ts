@@ -44,10 +44,12 @@ export function limitExpectation(initialOutputTokens: number): LimitExpectation 
 }
 
 function usageOf(estimate: LimitEstimate, unbounded: () => number): Usage {
-  const { inputTokens, inputAudioTokens = 0, maxOutputTokens, answers = 1, speaks = false } = estimate
+  const { inputTokens, inputAudioTokens = 0, keptFor, maxOutputTokens, answers = 1, speaks = false } = estimate
   const output = maxOutputTokens ?? Math.min(mostTokens, Math.ceil(unbounded() * answers))
   return {
-    inputTokens,
+    inputTokens: keptFor === undefined ? inputTokens : 0,
+    ...(keptFor === '5m' ? { cacheWriteTokens: inputTokens } : undefined),
+    ...(keptFor === '1h' ? { cacheWrite1hTokens: inputTokens } : undefined),
     ...(inputAudioTokens > 0 ? { inputAudioTokens } : undefined),
     ...(speaks ? { outputTokens: 0, outputAudioTokens: output } : { outputTokens: output }),
     estimated: true,

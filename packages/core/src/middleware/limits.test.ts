@@ -334,6 +334,32 @@ describe('money', () => {
     },
   )
 
+  it('is held at the dearest of what a model may write', async () => {
+    const rates = { input: '1', output: '2', reasoning: '7', outputImage: '30' }
+    const dear = priceTable({ list: false, overrides: { small: { usdPerMillionTokens: rates } } })
+    const { ask, soon } = await start([{ ...day, limit: '1' }], { prices: dear })
+    const running = ask({ model: 'small', usage: '1/1', wait: 100, body: prompt('', { max_tokens: 10 }) })
+    await soon('day', [2_000 + 10 * 30_000, 2_000 + 10 * 30_000])
+    await running
+    await soon('day', [3_000, 0])
+  })
+
+  it.each([
+    [{ type: 'ephemeral' }, 5],
+    [{ type: 'ephemeral', ttl: '5m' }, 5],
+    [{ type: 'ephemeral', ttl: '1h' }, 9],
+  ])('is held at the price of a cache that is to be written: %j', async (cacheControl, usd) => {
+    const rates = { input: '1', output: '2', cacheWrite: '5', cacheWrite1h: '9' }
+    const dear = priceTable({ list: false, overrides: { small: { usdPerMillionTokens: rates } } })
+    const { ask, soon } = await start([{ ...day, limit: '1' }], { prices: dear, countTokens: (text) => text.length })
+    const content = [{ type: 'text', text: 'x'.repeat(1_000), cache_control: cacheControl }]
+    const body = { model: 'small', messages: [{ role: 'user', content }], max_tokens: 10 }
+    const running = ask({ model: 'small', usage: '1/1', wait: 100, body })
+    const words = ['user', 'text', ...Object.values(cacheControl)].join('').length
+    await soon('day', [(1_000 + words) * usd * 1_000 + 20_000, (1_000 + words) * usd * 1_000 + 20_000])
+    await running
+  })
+
   it('of more answers than can be reckoned with is refused, not failed on', async () => {
     const { ask } = await start([day])
     expect(

@@ -191,6 +191,13 @@ export function limits(options: LimitsOptions): Limits {
     const price = tableOf(principal)?.price(target, usage)
     return price === undefined ? undefined : costNanoUsd(usage, price)
   }
+  /** What it may cost at the most: nobody knows beforehand whether a model will think, draw or write. */
+  const mostNanoUsdOf = (principal: Principal | undefined, target: Target, usage: Usage): number | undefined => {
+    const price = tableOf(principal)?.price(target, usage)
+    if (price === undefined) return undefined
+    const { outputToken, reasoningToken = 0, outputImageToken = 0 } = price
+    return costNanoUsd(usage, { ...price, outputToken: Math.max(outputToken, reasoningToken, outputImageToken) })
+  }
   /** Units that rules are asked for beforehand, for a request of this size. */
   const costsOf = (subject: LimitSubject, of: LimitEstimate | undefined): ((rule: CompiledRule) => number) => {
     const { principal, target = { provider: '', model: of?.model ?? '' } } = subject
@@ -201,7 +208,7 @@ export function limits(options: LimitsOptions): Limits {
       known ??= { usage: expectation.usage(subject, of) }
       const { usage } = known
       if (usage === undefined) return 0
-      return rule.measure === 'money' ? (nanoUsdOf(principal, target, usage) ?? 0) : tokensOf(rule.measure, usage)
+      return rule.measure === 'money' ? (mostNanoUsdOf(principal, target, usage) ?? 0) : tokensOf(rule.measure, usage)
     }
   }
 
