@@ -33,6 +33,7 @@ const row = (more: Partial<LedgerRow>): LedgerRow => ({
 
 async function start() {
   const ledger = memoryLedger()
+  const clock = { now }
   await ledger.append([
     row({ tags: { project: 'search' } }),
     row({ model: '=cmd|x', user: 'bob, "b"' }),
@@ -44,7 +45,7 @@ async function start() {
     next()
   }
   const { url } = await (hosts[0] as Host).start(
-    ['/v1/usage', as, usageRoute({ ledger, now: () => now })],
+    ['/v1/usage', as, usageRoute({ ledger, now: () => clock.now })],
     errorHandler({ log: { error() {}, warn() {} } }),
   )
   const ask = async (who: string, query = '', headers: Record<string, string> = {}) => {
@@ -54,7 +55,7 @@ async function start() {
     const body = (isJson ? JSON.parse(text) : {}) as Record<string, unknown> & { data: Array<Record<string, unknown>> }
     return { status: response.status, headers: response.headers, text, body }
   }
-  return { ask, ledger }
+  return { ask, ledger, clock }
 }
 
 describe('usageRoute', () => {
@@ -142,6 +143,39 @@ describe('usageRoute', () => {
     expect(status).toBe(400)
     expect(JSON.stringify(body['errors'])).toContain(path)
   })
+
+  it.each([{}, { accept: 'text/csv' }])(
+    'gives each group once over all pages, whatever comes meanwhile (%j)',
+    async (headers) => {
+      const { ask, ledger, clock } = await start()
+      await ledger.append(['b', 'c', 'd'].map((model) => row({ user: 'paged', model })))
+      const seen: unknown[] = []
+      let cursor: string | null = ''
+      for (let page = 0; cursor !== null && page < 9; page += 1) {
+        const answer = await ask('acme', `?user=paged&limit=1${cursor && `&cursor=${cursor}`}`, headers)
+        const [, line] = answer.text.split('\r\n')
+        seen.push(
+          'accept' in headers
+            ? line?.split(',')[1]
+            : (answer.body.data[0]?.['group'] as { model: string } | undefined)?.model,
+        )
+        cursor =
+          'accept' in headers ? answer.headers.get('x-next-cursor') : (answer.body['next_cursor'] as string | null)
+        clock.now += 1_000
+        await ledger.append([row({ user: 'paged', model: 'a', at: clock.now - 500 })])
+      }
+      expect(seen).toEqual(['b', 'c', 'd'])
+    },
+  )
+
+  it.each(['x', '1', '1.2', '1.2.x', '2.1.0', '-1.2.-1'])(
+    'refuses %j, which is no cursor of this list',
+    async (cursor) => {
+      const { ask } = await start()
+      const { status, body } = await ask('acme', `?cursor=${cursor}`)
+      expect([status, JSON.stringify(body['errors'])]).toEqual([400, expect.stringContaining('query.cursor')])
+    },
+  )
 
   it('sums more than nine million dollars', async () => {
     const { ask, ledger } = await start()

@@ -83,8 +83,9 @@ export function usageRoute(options: UsageRouteOptions): Handler {
     if (query.tenant !== undefined && query.tenant !== principal.tenant && !isOperator) {
       throw insufficientScope('api', ['admin:all'])
     }
-    const to = query.to === undefined ? now() : Date.parse(query.to)
-    const from = query.from === undefined ? to - thirtyDaysMs : Date.parse(query.from)
+    const before = query.cursor === undefined ? undefined : pageBefore(query.cursor)
+    const to = query.to === undefined ? (before?.to ?? Math.floor(now())) : Date.parse(query.to)
+    const from = query.from === undefined ? (before?.from ?? to - thirtyDaysMs) : Date.parse(query.from)
     if (!(from < to)) throw invalidRequest([{ path: 'query.from', message: 'must be before to' }])
     const asked = filters.flatMap((name) => (query[name] === undefined ? [] : [[name, query[name]] as const]))
     const page = await fromStore(
@@ -97,7 +98,7 @@ export function usageRoute(options: UsageRouteOptions): Handler {
         per: query.per,
         timeZone: query.time_zone,
         limit: query.limit,
-        after: query.cursor,
+        after: before?.next,
       }),
       timeoutMs,
     ).catch((error: unknown) => {
@@ -107,12 +108,12 @@ export function usageRoute(options: UsageRouteOptions): Handler {
       throw error
     })
     const data = page.items.map(usageSum)
+    const next = page.next === undefined ? undefined : `${from}.${to}.${page.next}`
     if (wantsCsv(req)) {
       const bytes = Buffer.from(csvOf(data, query.group_by))
-      const headers = page.next === undefined ? noStore : { ...noStore, 'x-next-cursor': page.next }
+      const headers = next === undefined ? noStore : { ...noStore, 'x-next-cursor': next }
       return sendBytes(res, 200, bytes, 'text/csv; charset=utf-8', headers)
     }
-    const { next } = page
     return sendJson(
       res,
       200,
@@ -120,6 +121,15 @@ export function usageRoute(options: UsageRouteOptions): Handler {
       noStore,
     )
   })
+}
+
+/** Pages are of one time, also where nobody has named it: what comes meanwhile moves none of them. */
+function pageBefore(cursor: string): { readonly from: number; readonly to: number; readonly next: string } {
+  const [, from, to, next] = /^(-?\d{1,15})\.(-?\d{1,15})\.(\w+)$/.exec(cursor) ?? []
+  if (next === undefined || !(Number(from) < Number(to))) {
+    throw invalidRequest([{ path: 'query.cursor', message: 'is none of this list' }])
+  }
+  return { from: Number(from), to: Number(to), next }
 }
 
 function usageSum(sum: LedgerSum): UsageSum {
