@@ -103,21 +103,11 @@ interface Carrier {
 }
 
 /**
- * Tells the caller about one rule. Rules of other middlewares on the same response are kept: the lists of draft-11 name them all, the
+ * Tells the caller about some rules. Those of other middlewares on the same response are kept: the lists of draft-11 name them all, the
  * older fields, which have room for one, the rule closest to exhaustion. Does not touch a response whose headers are out.
  *
  * @returns the fields, lower case, for the error of a refusal
  */
-export function addRateLimitFields(
-  res: ServerResponse,
-  styles: readonly RateLimitFieldStyle[],
-  policy: RateLimitPolicy,
-  state: LimitState,
-): Readonly<Record<string, string>> {
-  return addRateLimitReports(res, styles, [{ policy, state }])
-}
-
-/** The same for several rules at once. */
 export function addRateLimitReports(
   res: ServerResponse,
   styles: readonly RateLimitFieldStyle[],
