@@ -14,6 +14,7 @@ const bytesPerToken = 3
 /** A picture or a sound in a request: what vendors take for a large one. */
 const tokensPerMedium = 1_500
 const mostDepth = 16
+const textFields = ['messages', 'input', 'prompt', 'system', 'instructions', 'tools', 'text', 'inputs', 'instances']
 /** No model writes more in one answer, and no price of as many passes what can be counted. */
 const mostTokens = 1_000_000_000
 
@@ -36,18 +37,24 @@ export function estimateFromBody(
       if (value.startsWith('data:')) media += 1
       else if (count === undefined) bytes += Buffer.byteLength(value)
       else counted += count(value, model)
+    } else if (Array.isArray(value)) {
+      if (depth < mostDepth) for (const inner of value) read(inner, depth + 1)
     } else if (depth < mostDepth && typeof value === 'object' && value !== null) {
-      for (const [name, inner] of Object.entries(value)) {
+      for (const name of Object.keys(value)) {
         // Anthropic's and OpenAI's pieces of media: base64 is not text.
         if (name === 'data' || name === 'image_url' || name === 'input_audio' || name === 'file_data') media += 1
-        else read(inner, depth + 1)
+        else read((value as Record<string, unknown>)[name], depth + 1)
       }
     } else if (typeof value === 'number') bytes += bytesPerToken
   }
-  const names = ['messages', 'input', 'prompt', 'system', 'instructions', 'tools', 'text', 'inputs', 'instances']
-  const given = names.filter((name) => fields[name] !== undefined)
-  if (given.length === 0) return undefined
-  for (const name of given) read(fields[name], 0)
+  let isKnown = false
+  for (const name of textFields) {
+    const value = fields[name]
+    if (value === undefined) continue
+    isKnown = true
+    read(value, 0)
+  }
+  if (!isKnown) return undefined
   const bound = [fields['max_completion_tokens'], fields['max_output_tokens'], fields['max_tokens']].find(isCount)
   const answers = isCount(fields['n']) ? Math.max(1, fields['n']) : 1
   return {
