@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
-import { listen } from './hosts.js'
+import { listen } from './listen.js'
 
 /** A request as the upstream gets it, while it gets it. */
 export interface MediaCall {

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { wordsOf } from './fixture-upstream.js'
-import { listen } from './hosts.js'
+import { listen } from './listen.js'
 
 interface Item {
   readonly id: string
