@@ -22,6 +22,15 @@ const vendors = [
 const atMs = Date.UTC(2026, 9, 1, 12)
 
 describe('listPrice', () => {
+  it('bills what is kept for an hour at twice the input, where the list has a price for five minutes alone', () => {
+    const at = (vendor: string, model: string) => listPrice(vendor, model, atMs)?.tiers[0]?.rates
+    const bedrock = at('aws', 'us.anthropic.claude-sonnet-4-5-20250929-v1:0')
+    expect(bedrock).toMatchObject({ inputToken: 3_300_000, cacheWriteToken: 4_125_000, cacheWrite1hToken: 6_600_000 })
+    // Anthropic's own are in the list, and the same.
+    expect(at('anthropic', 'claude-sonnet-4-5')).toMatchObject({ inputToken: 3_000_000, cacheWrite1hToken: 6_000_000 })
+    expect(at('openai', 'gpt-4o')).not.toHaveProperty('cacheWrite1hToken')
+  })
+
   it('bills every model of the big vendors as the list itself computes it, to the nano-USD', () => {
     const prices = priceTable({ now: () => atMs })
     let compared = 0

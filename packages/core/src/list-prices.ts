@@ -120,6 +120,11 @@ function ratesAt(listed: ModelPrice, promptTokens: number): Rates {
         : rate.tiers.reduce((price, tier) => (tier.start <= promptTokens ? tier.price : price), rate.base)
     rates[bucket] = picoUsd(usd, units)
   }
+  const { inputToken, cacheWriteToken } = rates
+  // The list has it of Anthropic alone; whoever sells the same models bills as Anthropic does.
+  if (inputToken !== undefined && cacheWriteToken !== undefined) {
+    rates.cacheWrite1hToken ??= Math.max(cacheWriteToken, inputToken * 2)
+  }
   return rates
 }
 

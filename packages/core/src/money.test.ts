@@ -183,6 +183,14 @@ describe('parseUsd and formatUsd', () => {
       '2.5',
     ])
     expect(() => formatUsd(0.5)).toThrow()
+    expect(() => formatUsd(Number.NaN)).toThrow()
+    expect(() => formatUsd(Number.POSITIVE_INFINITY)).toThrow()
+  })
+
+  it('writes sums beyond what a number holds exactly as the number has them', () => {
+    expect(formatUsd(2 ** 53)).toBe('9007199.254740992')
+    expect(formatUsd(-1e19)).toBe('-10000000000')
+    expect(usdNumber(1e19)).toBe(1e10)
     expect(usdNumber(1_500)).toBe(0.0000015)
   })
 

@@ -86,12 +86,11 @@ export function parseUsd(amount: string | number, digits = 9): number {
   return Number(units)
 }
 
-/** Nano-USD as a decimal amount without trailing zeros: `1500` is `'0.0000015'`. */
+/** Nano-USD as a decimal amount without trailing zeros: `1500` is `'0.0000015'`. A sum over 9,007,199 USD as the number has it, to a few nano-USD. */
 export function formatUsd(nanoUsd: number): string {
-  if (!Number.isSafeInteger(nanoUsd))
-    throw new TollgateError('internal', `${nanoUsd} is not a whole number of nano-USD.`)
+  if (!Number.isInteger(nanoUsd)) throw new TollgateError('internal', `${nanoUsd} is not a whole number of nano-USD.`)
   const sign = nanoUsd < 0 ? '-' : ''
-  const padded = String(Math.abs(nanoUsd)).padStart(10, '0')
+  const padded = String(BigInt(Math.abs(nanoUsd))).padStart(10, '0')
   const fraction = padded.slice(-9).replace(/0+$/, '')
   return `${sign}${padded.slice(0, -9)}${fraction === '' ? '' : `.${fraction}`}`
 }

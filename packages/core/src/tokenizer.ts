@@ -58,6 +58,8 @@ const priming = 3
 /** GPT-4o's price of a picture: of low detail, and of high detail at 1024 × 1024, which stands for pictures whose size is not known. */
 const lowDetailImage = 85
 const highDetailImage = 765
+/** Text has a space within so many characters. */
+const longestWord = 1_024
 
 /**
  * The prompt tokens of a chat, as OpenAI frames it: 3 per message, 1 per name, 3 to prime the answer, plus what the texts count. Tool calls
@@ -121,8 +123,22 @@ function countPart(tokenizer: Tokenizer, part: unknown): number {
   if (typeof part !== 'object' || part === null) return 0
   const { type, text, detail, image_url } = part as Part
   if (typeof text === 'string') return tokenizer.count(text)
-  if (type !== 'image' && type !== 'image_url') return 0
+  if (type !== 'image' && type !== 'image_url') return countTextIn(tokenizer, part)
   return (detail ?? image_url?.detail) === 'low' ? lowDetailImage : highDetailImage
+}
+
+/** What there is no word for here: all text that is in it. Base64 is counted as a picture. */
+function countTextIn(tokenizer: Tokenizer, part: object): number {
+  let tokens = 0
+  // Not by recursion: how deep a body goes is the caller's choice.
+  const waiting: unknown[] = [part]
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    if (typeof next === 'string') {
+      const isMedium = next.length > longestWord && !next.includes(' ')
+      tokens += isMedium ? highDetailImage : tokenizer.count(next)
+    } else if (typeof next === 'object' && next !== null) for (const inner of Object.values(next)) waiting.push(inner)
+  }
+  return tokens
 }
 
 function countJson(tokenizer: Tokenizer, value: unknown): number {

@@ -36,6 +36,8 @@ export async function storingUpstream(name: string, options: { readonly pauseMs?
   const written: string[] = []
   const sick = new Set<string>()
   let made = 0
+  /** Events of a stream after which its connection breaks. */
+  const broken = { after: Number.POSITIVE_INFINITY }
 
   async function answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const chunks: Buffer[] = []
@@ -147,6 +149,7 @@ export async function storingUpstream(name: string, options: { readonly pauseMs?
     for (const [sequence_number, [type, fields]] of events.entries()) {
       if (sequence_number <= after) continue
       if (options.pauseMs !== undefined) await new Promise((resolve) => setTimeout(resolve, options.pauseMs))
+      if (sequence_number > broken.after) return void res.destroy()
       const bytes = `event: ${type}\ndata: ${odd({ type, sequence_number, ...fields }).replaceAll('\n', '')}\n\n`
       written.push(bytes)
       res.write(bytes)
@@ -160,6 +163,7 @@ export async function storingUpstream(name: string, options: { readonly pauseMs?
     calls,
     written,
     sick,
+    broken,
   }
 }
 

@@ -10,6 +10,8 @@ export interface ExpectedUsage {
    * known.
    */
   readonly learnedAs?: string
+  /** Input that a body only names, because the upstream has it stored, tokens: comes to what limits estimate from the body. Default 0. */
+  readonly storedTokens?: number
 }
 
 const expectedKey = Symbol.for('tollgate.expected-usage')

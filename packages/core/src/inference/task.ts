@@ -88,6 +88,8 @@ export interface NativeRequest {
   readonly answer?: 'typed'
   /** The account at an upstream that has stored what the body goes on from: it is handed on to no other. */
   readonly account?: string
+  /** How much of what is stored the model reads, tokens, as far as it can be told. Default 0. */
+  readonly storedTokens?: number
   /** What is stored is thoughts alone, which mean nothing to models of other vendors: those may answer without. */
   readonly isBridgeable?: boolean
   /** Thrown by a provider that would hand the body on as it is: something in it may not go to an account that others share. */

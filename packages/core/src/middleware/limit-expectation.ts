@@ -1,7 +1,7 @@
 import { type ExpectedUsage, expectedUsage } from '../http/expected-usage.js'
 import { type Principal, principalKey } from '../principal.js'
 import { completionTokens, totalTokens, type Usage } from '../usage.js'
-import { type LimitEstimate, learned } from './limit-estimate.js'
+import { type LimitEstimate, learned, mostTokens } from './limit-estimate.js'
 import type { LimitSubject } from './limit-rules.js'
 
 /** A guess that is further off is none. */
@@ -11,8 +11,8 @@ const mostOfExpected = 100
 export interface LimitExpectation {
   /** `undefined`: nothing is known of it. */
   usage(subject: LimitSubject, estimate: LimitEstimate | undefined): Usage | undefined
-  /** A call of the model is over, and used this. */
-  learn(subject: LimitSubject, model: string, usage: Usage): void
+  /** A call of the model is over, and used this for so many answers. */
+  learn(subject: LimitSubject, model: string, usage: Usage, answers: number): void
 }
 
 /** @param initialOutputTokens of an answer that is not bounded, as long as nothing is known */
@@ -28,13 +28,14 @@ export function limitExpectation(initialOutputTokens: number): LimitExpectation 
       const model = target?.model ?? estimate?.model ?? ''
       const ofText = estimate === undefined ? undefined : usageOf(estimate, () => outputs.expect(caller, model))
       if (expected === undefined) return ofText
-      const { usage, learnedAs } = expected
+      const { usage, learnedAs, storedTokens = 0 } = expected
       const told = learnedAs === undefined ? usage : times(usage, parts.expect(caller, `${model}\n${learnedAs}`))
-      return { inputTokens: 0, outputTokens: 0, ...ofText, ...told, estimated: true }
+      const all = { inputTokens: 0, outputTokens: 0, ...ofText, ...told, estimated: true }
+      return { ...all, inputTokens: all.inputTokens + storedTokens }
     },
-    learn({ principal, context }, model, usage) {
+    learn({ principal, context }, model, usage, answers) {
       const caller = callerOf(principal)
-      outputs.learn(caller, model, completionTokens(usage))
+      outputs.learn(caller, model, completionTokens(usage) / answers)
       const expected = expectedUsage(context)
       const part = expected?.learnedAs === undefined ? undefined : partOf(usage, expected)
       if (part !== undefined) parts.learn(caller, `${model}\n${expected?.learnedAs}`, part)
@@ -42,8 +43,15 @@ export function limitExpectation(initialOutputTokens: number): LimitExpectation 
   }
 }
 
-function usageOf({ inputTokens, maxOutputTokens }: LimitEstimate, unbounded: () => number): Usage {
-  return { inputTokens, outputTokens: maxOutputTokens ?? Math.ceil(unbounded()), estimated: true }
+function usageOf(estimate: LimitEstimate, unbounded: () => number): Usage {
+  const { inputTokens, inputAudioTokens = 0, maxOutputTokens, answers = 1, speaks = false } = estimate
+  const output = maxOutputTokens ?? Math.min(mostTokens, Math.ceil(unbounded() * answers))
+  return {
+    inputTokens,
+    ...(inputAudioTokens > 0 ? { inputAudioTokens } : undefined),
+    ...(speaks ? { outputTokens: 0, outputAudioTokens: output } : { outputTokens: output }),
+    estimated: true,
+  }
 }
 
 function times(usage: ExpectedUsage['usage'], part: number): ExpectedUsage['usage'] {

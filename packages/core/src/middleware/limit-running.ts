@@ -24,6 +24,8 @@ export interface Lane {
 export interface Running {
   readonly subject: LimitSubject
   readonly estimate: LimitEstimate | undefined
+  /** All of the estimate was asked for at the arrival. */
+  readonly isWhole: boolean
   /** What was taken at the arrival. */
   readonly taken: readonly Taken[]
   readonly lanes: Map<Branch, Lane>

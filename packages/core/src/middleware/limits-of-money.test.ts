@@ -1,15 +1,77 @@
+import { request } from 'node:http'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { as, host, model, prices, prompt, start } from '../../test/limited-model.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendJson } from '../http/respond.js'
 import { markedUp } from '../marked-up-prices.js'
+import { priceTable } from '../price-table.js'
 import type { Principal } from '../principal.js'
 import { memoryLimitStore } from '../stores/memory-limit-store.js'
 import { cost } from './cost.js'
+import { errorHandler } from './error-handler.js'
 import { type LimitRule, limits } from './limits.js'
 
 describe('money', () => {
   const day: LimitRule = { name: 'day', measure: 'money', per: 'tenant', limit: '0.001', calendar: 'day' }
+
+  it('of sound is held at the price of sound', async () => {
+    const perSound = { input: '1', output: '2', inputAudio: '100', outputAudio: '200' }
+    const dear = priceTable({ list: false, overrides: { small: { usdPerMillionTokens: perSound } } })
+    const { ask, soon } = await start([{ ...day, limit: '1' }], { prices: dear })
+    const content = [{ type: 'input_audio', input_audio: { data: 'UklGRg', format: 'wav' } }]
+    const body = {
+      model: 'small',
+      messages: [{ role: 'user', content }],
+      modalities: ['text', 'audio'],
+      max_tokens: 10,
+    }
+    const running = ask({ model: 'small', usage: '1/1', wait: 100, body })
+    // 1,500 of sound that is sent, 10 that may come back, and 5 of words.
+    await soon('day', [1_500 * 100_000 + 10 * 200_000 + 5 * 1_000, 1_500 * 100_000 + 10 * 200_000 + 5 * 1_000])
+    await running
+  })
+
+  it.each(['/v1/chat/completions?x=/images/generations', '/v1/chat/completions#/audio/speech', '/own/audio/speech'])(
+    'is held for the output, though the target is %s',
+    async (target) => {
+      const { url, soon } = await start([
+        { ...day, limit: '1' },
+        { name: 'tpm', measure: 'tokens', limit: 1e6, windowMs: 3.6e12 },
+      ])
+      const answer = new Promise<number>((resolve, reject) => {
+        const headers = { 'content-type': 'application/json', 'x-as': 'ada', 'x-model': 'small', 'x-wait': '200' }
+        const { hostname, port } = new URL(url)
+        // Not by fetch, which sends no fragment.
+        const asked = request({ hostname, port, path: target, method: 'POST', headers }, (response) => {
+          response.resume()
+          resolve(response.statusCode ?? 0)
+        })
+        asked.on('error', reject).end(JSON.stringify(prompt('', { max_tokens: 1_000 })))
+      })
+      await soon('day', [2_002_000, 2_002_000])
+      await soon('tpm', [1_002, 0])
+      expect(await answer).toBe(200)
+    },
+  )
+
+  it('of more answers than can be reckoned with is refused, not failed on', async () => {
+    const { ask } = await start([day])
+    expect(
+      (await ask({ model: 'large', body: prompt('', { model: 'other', n: Number.MAX_SAFE_INTEGER }) })).status,
+    ).toBe(402)
+  })
+
+  it('is held for what a parser of the host has read, whatever its type', async () => {
+    const limiter = limits({ prices, rules: [day] })
+    onTestFinished(() => limiter.close())
+    const parsed: Handler = (req, _res, next) => {
+      Object.assign(req, { body: prompt('', { max_tokens: 1_000_000 }) })
+      next()
+    }
+    const { url } = await host.start(as, parsed, limiter, model, errorHandler({ log: { error() {}, warn() {} } }))
+    const headers = { 'x-as': 'ada', 'x-model': 'small', 'content-type': 'text/plain' }
+    expect((await fetch(url, { method: 'POST', headers, body: '{}' })).status).toBe(402)
+  })
 
   it('is held while a call runs and spent as it cost; what may not fit is 402 and not to be retried', async () => {
     const { ask, soon, events } = await start([day])

@@ -46,6 +46,19 @@ describe('tokens', () => {
     await later
   })
 
+  it('of several answers without a bound are as many times what one has had', async () => {
+    const { ask, soon, used } = await start([tpm], { defaultOutputTokens: 100 })
+    const running = ask({ model: 'small', usage: '0/400', wait: 100, body: prompt('', { n: 4 }) })
+    await soon('tpm', [402, 0])
+    await running
+    await soon('tpm', [400, 0])
+    const next = ask({ model: 'small', usage: '0/0', wait: 100, body: prompt('') })
+    // One has had 100: three deviations of a third above it.
+    await expect.poll(async () => ((await used('tpm'))?.[0] ?? 0) - 400).toBeGreaterThan(190)
+    expect(((await used('tpm'))?.[0] ?? 0) - 400).toBeLessThan(210)
+    await next
+  })
+
   it('are counted by input and by output alone, by a function of yours, and more than the burst passes when there is all', async () => {
     const { ask, soon } = await start(
       [

@@ -9,6 +9,7 @@ import { type Handler, middleware } from '../http/handler.js'
 import { onEnd } from '../http/observe.js'
 import { type RateLimitFieldStyle, rateLimitFieldStyles } from '../http/rate-limit-fields.js'
 import { onBranchEnd, onDispatch, onUsage } from '../http/record-usage.js'
+import { pathOf } from '../http/route-template.js'
 import { costNanoUsd } from '../money.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import type { PriceTable } from '../price-table.js'
@@ -102,7 +103,8 @@ export interface Limits extends Handler {
   close(): void
 }
 
-const mediaPath = /\/(?:images\/(?:generations|edits)|audio\/speech)(?:\?|$)/
+/** What answers there is no text, most likely: its route tells how much it is. */
+const mediaPath = /\/(?:images\/(?:generations|edits)|audio\/speech)$/
 
 const countedKey = Symbol.for('tollgate.counted')
 
@@ -248,11 +250,11 @@ export function limits(options: LimitsOptions): Limits {
     const own = settings.estimate === undefined ? undefined : await settings.estimate(req, context)
     if (own !== undefined || req.method !== 'POST') return own
     if (isFormType(req.headers['content-type'])) return estimateOfForm
-    if (!isJsonType(req.headers['content-type'])) return undefined
+    // What a parser of the host has read is taken by the routes, whatever its type.
+    const { body } = req as { body?: unknown }
+    if (body === undefined && !isJsonType(req.headers['content-type'])) return undefined
     try {
-      const estimate = estimateFromBody(await jsonBody(req), countTokens)
-      // What answers there is no text: its route tells how much it is.
-      return estimate !== undefined && mediaPath.test(req.url ?? '') ? { ...estimate, maxOutputTokens: 0 } : estimate
+      return estimateFromBody(await jsonBody(req), countTokens)
     } catch (error) {
       // A body that is none is counted all the same; whoever reads it next says what is wrong with it.
       if (isTollgateError(error) && error.code !== 'client_closed') return undefined
@@ -274,13 +276,16 @@ export function limits(options: LimitsOptions): Limits {
     const address = addressOf(req)
     const subject: LimitSubject = { req, context, principal: context.principal, target: undefined }
     const begin = (estimate: LimitEstimate | undefined) => {
-      const arriving = entriesOf(subject, address, ({ perModel }) => !perModel, costsOf(subject, estimate))
-      const entries = notCountedYet(req, arriving)
+      const isMedia = estimate !== undefined && estimate !== estimateOfForm && mediaPath.test(pathOf(req))
+      const arriving = isMedia ? { ...estimate, maxOutputTokens: 0 } : estimate
+      const asked = entriesOf(subject, address, ({ perModel }) => !perModel, costsOf(subject, arriving))
+      const entries = notCountedYet(req, asked)
       const admit = (taken: Taken | undefined): void => {
         if (!wantsEstimate && !asksAgain && !hasPlaces) return
         const run: Running = {
           subject,
           estimate,
+          isWhole: !isMedia,
           taken: taken === undefined ? [] : [taken],
           lanes: new Map(),
           settled: new Map(),

@@ -1,6 +1,5 @@
 import { TollgateError } from '../errors.js'
 import type { FinishReason, GenerateChunk, GenerateOutput, ReasoningPart, ToolCall } from '../inference/task.js'
-import type { Usage } from '../usage.js'
 import { type AnthropicUsage, usageFromAnthropic } from '../wire/anthropic-usage.js'
 import { type Block, chunksOf, type OpenCall } from './anthropic-chunks.js'
 import { messagesBody } from './anthropic-request.js'
@@ -116,7 +115,8 @@ function messageWatch(upstream: Upstream): GenerateWatch {
         throw errorInSuccess(upstream, json['error'] ?? json)
       case 'message_start':
         started = true
-        merge((json['message'] as Answer | undefined)?.usage)
+        // What it says of the output is only its beginning.
+        merge({ ...(json['message'] as Answer | undefined)?.usage, output_tokens: 0 })
         break
       case 'message_delta': {
         merge(json['usage'] as Answer['usage'])
@@ -186,11 +186,7 @@ function messageWatch(upstream: Upstream): GenerateWatch {
     isComplete: () => done && started,
     finishReason: () => reason,
     stopSequence: () => stopSequence,
-    usage(): Usage | undefined {
-      // What `message_start` says of the output is only its beginning.
-      if (counts === undefined || !done) return undefined
-      return usageFromAnthropic(counts as AnthropicUsage)
-    },
+    usage: () => usageFromAnthropic(counts as AnthropicUsage | undefined),
     written() {
       flush()
       return written

@@ -8,11 +8,18 @@ export const byteTokenizer: Tokenizer = {
   count: (text) => Math.ceil(Buffer.byteLength(text) / 4),
 }
 
-/** The tokens of a prompt as a chat model sees it: messages and the definitions of tools. An estimate. */
+/** The tokens of a prompt as a chat model sees it: messages, the definitions of tools, and what is stored before them; of completions also token ids, and what comes after. An estimate. */
 export function countPrompt({ native, messages }: GenerateInput, tokenizer: Tokenizer): number {
-  const { tools, functions, response_format: format } = native?.body ?? {}
-  const definitions = [tools, functions, format].flat().filter((each) => each !== undefined && each !== null)
-  return countChatTokens(estimator(tokenizer), messages, definitions)
+  const { tools, functions, response_format: format, suffix, prediction, documents } = native?.body ?? {}
+  const others = [tools, functions, format, suffix, prediction, documents].flat()
+  const definitions = others.filter((each) => each !== undefined && each !== null)
+  return countChatTokens(estimator(tokenizer), messages, definitions) + tokenIdsIn(native) + (native?.storedTokens ?? 0)
+}
+
+/** Prompts of completions may be tokens already. */
+function tokenIdsIn(native: GenerateInput['native']): number {
+  const prompt = native?.dialect === 'openai-completions' ? native.body['prompt'] : undefined
+  return Array.isArray(prompt) ? prompt.flat().filter((each) => typeof each === 'number').length : 0
 }
 
 /** The tokens of several texts together. An estimate. */

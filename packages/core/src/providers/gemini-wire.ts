@@ -186,7 +186,7 @@ function contentWatch(upstream: Upstream): GenerateWatch {
     isDone: () => false,
     isComplete: () => finished !== undefined,
     finishReason: () => finishReason(finished, calls > 0),
-    usage: () => (finished === undefined ? undefined : usageOf(usage)),
+    usage: () => usageOf(usage),
     written: () => written,
   }
 }

@@ -1,7 +1,7 @@
 import type { Model } from '../inference/model.js'
 import type { FinishReason, GenerateChunk, GenerateDialect, GenerateInput, GenerateOutput } from '../inference/task.js'
 import type { Tokenizer } from '../tokenizer.js'
-import type { Usage } from '../usage.js'
+import { completionTokens, type Usage } from '../usage.js'
 import { countPrompt, countTexts } from './count-tokens.js'
 import { generateStream } from './generate-stream.js'
 import type { Upstream, UpstreamRequest } from './http-kit.js'
@@ -59,7 +59,7 @@ export interface GenerateWatch {
   isComplete(): boolean
   finishReason(): FinishReason
   stopSequence?(): string | undefined
-  /** The upstream's own count, if it has come. */
+  /** The upstream's own count, if it has come; before the end it may lack what was written since. */
   usage(): Usage | undefined
   /** What the model has written so far, for counting: its beginning, and how long all of it is. */
   written(): { readonly text: string; readonly length: number }
@@ -115,11 +115,14 @@ export function generateModel(options: GenerateModelOptions): Model<'generate'> 
         response,
         cutAnswer(call, () => inputUsage(input)),
       )
-      const usage = wire.usage(json) ?? {
-        inputTokens: countPrompt(input, tokenizer),
-        outputTokens: countTexts(wire.written(json), tokenizer),
-        estimated: true,
-      }
+      const reported = wire.usage(json)
+      // An answer of no tokens that has words was not counted.
+      const isTold = reported !== undefined && completionTokens(reported) > 0
+      const written = isTold ? 0 : countTexts(wire.written(json), tokenizer)
+      const usage =
+        reported !== undefined && written === 0
+          ? reported
+          : { ...(reported ?? inputUsage(input)), outputTokens: written, estimated: true }
       const output = paid(call, usage, () => wire.response(upstream.name, json))
       const native = nativeOf(wire, input)
       return native === undefined ? { output, usage } : { output: { ...output, native: { ...native, bytes } }, usage }

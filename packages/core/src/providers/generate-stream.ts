@@ -2,7 +2,7 @@ import { TollgateError } from '../errors.js'
 import type { Call, ModelStream } from '../inference/model.js'
 import type { GenerateDialect, GenerateInput, Part } from '../inference/task.js'
 import { estimator } from '../tokenizer.js'
-import { noUsage, type Usage } from '../usage.js'
+import { completionTokens, noUsage, type Usage } from '../usage.js'
 import { countPrompt } from './count-tokens.js'
 import type { GenerateModelOptions, GenerateWatch, GenerateWire, StreamFraming } from './generate-model.js'
 import { holdingRelay } from './holding-relay.js'
@@ -42,11 +42,18 @@ export function generateStream(given: GenerateStreamOptions): ModelStream<'gener
 
 function usageSoFar({ watch, charged, options: { tokenizer }, input }: Streaming): Usage {
   const reported = watch.usage()
-  if (reported !== undefined) return reported
+  // An answer of no tokens that has words was not counted.
+  const isTold = reported !== undefined && (completionTokens(reported) > 0 || watch.written().length === 0)
+  if (isTold && watch.isComplete()) return reported
   if (!charged) return noUsage
   const { text, length } = watch.written()
-  const outputTokens = text === '' ? 0 : Math.ceil((estimator(tokenizer).count(text) / text.length) * length)
-  return { inputTokens: countPrompt(input, tokenizer), outputTokens, estimated: true }
+  const written = text === '' ? 0 : Math.ceil((estimator(tokenizer).count(text) / text.length) * length)
+  if (reported === undefined) {
+    return { inputTokens: countPrompt(input, tokenizer), outputTokens: written, estimated: true }
+  }
+  // What was written after the upstream's last word is not in it.
+  const untold = Math.max(0, written - completionTokens(reported))
+  return { ...reported, outputTokens: reported.outputTokens + untold, estimated: true }
 }
 
 /**

@@ -9,16 +9,22 @@ import { checkedOptions } from '../options.js'
 import { promptTokens } from '../usage.js'
 import { type EmbeddingsRequest, type EmbeddingsResponse, embeddingsRequest } from '../wire/openai-embeddings.js'
 import { parseWith } from '../wire/parse.js'
-import { bodyOptionsSchema, invoke, serviceSchema } from './invoke.js'
+import { bodyOptionsSchema, invoke, type OnDisconnect, onDisconnectSchema, serviceSchema } from './invoke.js'
 
 export interface EmbeddingsOptions {
   readonly service: InferenceService
   readonly body?: BodyOptions
+  /** What becomes of a call whose caller leaves. Default `abort`: it is stopped, and its input is paid for. `drain`: it comes to its end, and is billed by what the provider says. */
+  readonly onDisconnect?: OnDisconnect
 }
 
 const onlyPost = allowedMethods('POST')
 
-const optionsSchema = z.strictObject({ service: serviceSchema, body: bodyOptionsSchema.optional() })
+const optionsSchema = z.strictObject({
+  service: serviceSchema,
+  body: bodyOptionsSchema.optional(),
+  onDisconnect: onDisconnectSchema,
+})
 
 /**
  * `POST /v1/embeddings`, OpenAI's own shapes: a text, texts, or token ids; numbers or base64 (little-endian float32, which OpenAI's SDKs
@@ -30,7 +36,7 @@ const optionsSchema = z.strictObject({ service: serviceSchema, body: bodyOptions
  * @example app.post('/v1/embeddings', embeddings({ service }))
  */
 export function embeddings(options: EmbeddingsOptions): Handler {
-  checkedOptions('embeddings', optionsSchema, options)
+  const { onDisconnect } = checkedOptions('embeddings', optionsSchema, options)
   const { service, body: bodyOptions } = options
   return endpoint('embeddings', async (context, req, res) => {
     context.route ??= '/v1/embeddings'
@@ -43,7 +49,7 @@ export function embeddings(options: EmbeddingsOptions): Handler {
       ...(body.dimensions === undefined ? {} : { dimensions: body.dimensions }),
       native: { dialect: 'openai-embeddings', body: raw as Readonly<Record<string, unknown>> },
     }
-    const { result, target } = await invoke(context, req, res, service, 'embed', body.model, input)
+    const { result, target } = await invoke(context, req, res, service, 'embed', body.model, input, onDisconnect)
     const { native, vectors } = result.output
     if (native !== undefined) {
       sendBytes(res, 200, native.bytes, 'application/json; charset=utf-8')

@@ -10,7 +10,14 @@ import type { GenerateDialect, GenerateInput, Result } from '../inference/task.j
 import { checkedOptions } from '../options.js'
 import type { Target } from '../target.js'
 import { parseWith } from '../wire/parse.js'
-import { bodyOptionsSchema, invoke, invokeStream, type OnDisconnect, serviceSchema } from './invoke.js'
+import {
+  bodyOptionsSchema,
+  invoke,
+  invokeStream,
+  type OnDisconnect,
+  onDisconnectSchema,
+  serviceSchema,
+} from './invoke.js'
 import { type EncodePart, type RelayBytes, sendStream, untouched } from './send-stream.js'
 
 /** Options of every route that generates text. */
@@ -59,7 +66,7 @@ const schema = z.strictObject({
   service: serviceSchema,
   body: bodyOptionsSchema.optional(),
   heartbeatMs: z.int().min(0).optional(),
-  onDisconnect: z.enum(['abort', 'drain']).default('abort'),
+  onDisconnect: onDisconnectSchema,
 })
 
 /** A route that answers requests of one API by whichever model they name. */

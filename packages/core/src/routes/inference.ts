@@ -6,20 +6,23 @@ import { endpoint, type Handler } from '../http/handler.js'
 import { sendJson } from '../http/respond.js'
 import { roundedMs } from '../http/rounded-ms.js'
 import type { InferenceService } from '../inference/service.js'
+import type { GenerateInput } from '../inference/task.js'
 import { usdNumber } from '../money.js'
 import { checkedOptions } from '../options.js'
 import { completionTokens, promptTokens } from '../usage.js'
 import { type InferenceResponse, inferenceRequest } from '../wire/inference.js'
 import { parseWith } from '../wire/parse.js'
-import { invoke, serviceSchema } from './invoke.js'
+import { invoke, type OnDisconnect, onDisconnectSchema, serviceSchema } from './invoke.js'
 
 export interface InferenceRouteOptions {
   readonly service: InferenceService
+  /** What becomes of a call whose caller leaves. Default `abort`: it is stopped, and its input is paid for. `drain`: it comes to its end, and is billed by what the provider says. */
+  readonly onDisconnect?: OnDisconnect
 }
 
 const onlyPost = allowedMethods('POST')
 
-const optionsSchema = z.strictObject({ service: serviceSchema })
+const optionsSchema = z.strictObject({ service: serviceSchema, onDisconnect: onDisconnectSchema })
 
 /**
  * `POST /inference`: one prompt, one answer, with what it cost. A request that names no model gets the service's default for `generate`.
@@ -32,16 +35,17 @@ const optionsSchema = z.strictObject({ service: serviceSchema })
  * @example app.post('/inference', inference({ service }))
  */
 export function inference(options: InferenceRouteOptions): Handler {
-  const { service } = checkedOptions('inference', optionsSchema, options)
+  const { service, onDisconnect } = checkedOptions('inference', optionsSchema, options)
   return endpoint('inference', async (context, req, res) => {
     context.route ??= '/inference'
     onlyPost(req)
     const body = parseWith(inferenceRequest, await jsonBody(req))
-    const { result, target } = await invoke(context, req, res, service, 'generate', body.model, {
+    const input: GenerateInput = {
       messages: [{ role: 'user', content: body.prompt }],
       ...(body.max_tokens === undefined ? {} : { maxOutputTokens: body.max_tokens }),
       ...(body.temperature === undefined ? {} : { temperature: body.temperature }),
-    })
+    }
+    const { result, target } = await invoke(context, req, res, service, 'generate', body.model, input, onDisconnect)
     const answer: InferenceResponse = {
       response: result.output.text,
       model: target.model,

@@ -25,6 +25,9 @@ export const bodyOptionsSchema = z.strictObject({
  */
 export type OnDisconnect = 'abort' | 'drain'
 
+/** The option `onDisconnect` of every route over models. */
+export const onDisconnectSchema = z.enum(['abort', 'drain']).default('abort')
+
 /** An end-of-request event waits for a minute at most. */
 const longestDrainMs = 50_000
 

@@ -15,7 +15,14 @@ import { checkedOptions } from '../options.js'
 import { expectedMedia, tellingFields } from '../providers/media-usage.js'
 import { mediaRequest } from '../wire/openai-media.js'
 import { parseWith } from '../wire/parse.js'
-import { type AnsweredStream, bodyOptionsSchema, invokeStream, type OnDisconnect, serviceSchema } from './invoke.js'
+import {
+  type AnsweredStream,
+  bodyOptionsSchema,
+  invokeStream,
+  type OnDisconnect,
+  onDisconnectSchema,
+  serviceSchema,
+} from './invoke.js'
 
 /** Options of every route for pictures and sound. */
 export interface MediaRouteOptions {
@@ -43,7 +50,7 @@ const schema = z.strictObject({
   maxHeldBytes: z.int().min(1_024).default(65_536),
   spoolFolder: z.string().min(1).optional(),
   heartbeatMs: z.int().min(0).default(15_000),
-  onDisconnect: z.enum(['abort', 'drain']).default('abort'),
+  onDisconnect: onDisconnectSchema,
 })
 
 /** A route that hands requests of one endpoint of OpenAI's on, JSON or a form, and their answers back, as bytes. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Handler } from '../http/handler.js'
+import type { NativeRequest } from '../inference/task.js'
 import { checkedOptions } from '../options.js'
 import { type ResponsesRequest, responsesRequest } from '../wire/openai-responses.js'
 import { type GenerateRouteOptions, generateRoute } from './generate-route.js'
@@ -8,6 +9,7 @@ import { responsesAnswer, responsesEvents } from './responses-answer.js'
 import { fromResponsesRequest } from './responses-input.js'
 import { sealedBytes } from './sealed-bytes.js'
 import { type SharedKind, sharedKinds, withStoredReferences } from './stored-references.js'
+import { storedTokens } from './stored-tokens.js'
 
 export { type SharedKind, sharedKinds } from './stored-references.js'
 
@@ -37,6 +39,7 @@ export function responses(options: ResponsesOptions): Handler {
   const { ids: _ids, allow: _allow, ...routeOptions } = options
   const { ids, allow: kinds } = checkedOptions('responses', schema, options)
   const allow: ReadonlySet<SharedKind> = new Set(kinds)
+  const lengths = storedTokens()
   return generateRoute<ResponsesRequest>(
     {
       name: 'responses',
@@ -44,14 +47,28 @@ export function responses(options: ResponsesOptions): Handler {
       dialect: 'openai',
       native: 'openai-responses',
       request: responsesRequest,
-      input: (body, raw, { principal }) =>
-        fromResponsesRequest(body, withStoredReferences(raw, { ids, principal, allow })),
+      input(body, raw, context) {
+        const { principal } = context
+        const native = withStoredReferences(raw, { ids, principal, allow })
+        if (!goesOn(native, raw)) return fromResponsesRequest(body, native)
+        const { previous_response_id: previous } = body
+        const stored = typeof previous === 'string' ? ids?.open(principal, previous) : undefined
+        return fromResponsesRequest(body, { ...native, storedTokens: lengths.expect(context, stored) })
+      },
       answer: responsesAnswer,
       events: responsesEvents,
       ...(ids === undefined
         ? undefined
-        : { relay: ({ principal }, target, body) => sealedBytes(ids, principal, target, body.previous_response_id) }),
+        : {
+            relay: (context, target, body) =>
+              sealedBytes(ids, context.principal, target, body.previous_response_id, lengths.remember(context)),
+          }),
     },
     routeOptions,
   )
+}
+
+/** Does the upstream read something that is stored there? Thoughts alone are no conversation. */
+function goesOn(native: Omit<NativeRequest, 'dialect'>, { conversation, prompt }: NativeRequest['body']): boolean {
+  return native.isBridgeable === false || (conversation ?? prompt ?? undefined) !== undefined
 }

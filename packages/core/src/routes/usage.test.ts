@@ -143,6 +143,23 @@ describe('usageRoute', () => {
     expect(JSON.stringify(body['errors'])).toContain(path)
   })
 
+  it('sums more than nine million dollars', async () => {
+    const { ask, ledger } = await start()
+    await ledger.append([1, 2, 3].map(() => row({ user: 'whale', costNanoUsd: 5_000_000_000_000_000 })))
+    const { status, body } = await ask('acme', '?user=whale')
+    expect([status, body.data[0]?.['cost_usd']]).toEqual([200, '15000000'])
+  })
+
+  it.each(['=1', '+1', '-1', '@x', '\t=1', '\n=1', '＝1', '＋1', '－1', '＠x'])(
+    'gives spreadsheets %j as text',
+    async (text) => {
+      const { ask, ledger } = await start()
+      await ledger.append([row({ user: 'odd', model: text })])
+      const csv = await ask('acme', '?user=odd', { accept: 'text/csv' })
+      expect(csv.text.split('\r\n')[1]).toMatch(/^,"?'/)
+    },
+  )
+
   it('is 503 while the ledger is away, without the reason', async () => {
     const { ask, ledger } = await start()
     ledger.sums = async () => Promise.reject(new Error('db.internal'))

@@ -160,7 +160,7 @@ const numbers = [
 /** RFC 4180. A text that a spreadsheet would take for a formula is quoted with an apostrophe before it. */
 function csvOf(data: readonly UsageSum[], by: readonly string[]): string {
   const cell = (value: string) => {
-    const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value
+    const safe = /^[=+\-@\t\r\n＝＋－＠]/.test(value) ? `'${value}` : value
     return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
   }
   const lines = data.map((sum) => [

@@ -1,7 +1,9 @@
 import { hash, randomUUID } from 'node:crypto'
+import { readlinkSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { isUsage } from '../usage.js'
 import type { LedgerRow } from './ledger.js'
 
 /** Rows that wait. */
@@ -58,9 +60,11 @@ interface Segment {
   readonly path: string
   readonly openedAt: number
   rows: number
+  bytes: number
 }
 
-const host = hash('sha256', hostname()).slice(0, 8)
+/** Machines, and on one of them containers: each has process numbers of its own, and may be called as another is. */
+const host = hash('sha256', `${hostname()} ${processNamespace()}`).slice(0, 8)
 const openEnd = '.open'
 const closedEnd = '.jsonl'
 /** Nothing is added to a file that is older. */
@@ -85,7 +89,7 @@ export function ledgerSpool({ folder, maxBytes, sync, lose, onError }: LedgerSpo
     // In the order in which they are opened; and whose it is, so that it is known when that process has died.
     const name = `${String(Date.now()).padStart(15, '0')}-${host}.${process.pid}-${randomUUID()}${openEnd}`
     const path = join(folder, name)
-    return { file: await open(path, 'ax', 0o600), path, openedAt: Date.now(), rows: 0 }
+    return { file: await open(path, 'ax', 0o600), path, openedAt: Date.now(), rows: 0, bytes: 0 }
   }
   const end = async (): Promise<void> => {
     const ended = segment
@@ -112,9 +116,13 @@ export function ledgerSpool({ folder, maxBytes, sync, lose, onError }: LedgerSpo
       await segment.file.appendFile(text)
       if (sync) await segment.file.datasync()
       segment.rows += rows.length
+      segment.bytes += size
       bytes = (bytes ?? 0) + size
     } catch (error) {
       lose(rows.length, error)
+      // A part of them may have been written: nothing may come behind half a line.
+      await segment?.file.truncate(segment.bytes).catch(onError)
+      await end().catch(onError)
     }
   }
   const kept = (): Promise<void> => {
@@ -153,15 +161,15 @@ export function ledgerSpool({ folder, maxBytes, sync, lose, onError }: LedgerSpo
         const text = await readFile(path, 'utf8').catch(() => undefined)
         // Another process was faster.
         if (text === undefined) continue
+        const { rows, wrong } = rowsOf(text)
         return {
-          rows: rowsOf(text, (line) =>
-            onError(new Error(`A line of the ledger's spool is none: ${line.slice(0, 100)}`)),
-          ),
+          rows,
           async done() {
             await unlink(path).catch((error: NodeJS.ErrnoException) => {
               if (error.code !== 'ENOENT') throw error
             })
             bytes = Math.max(0, (bytes ?? 0) - Buffer.byteLength(text))
+            for (const line of wrong) lose(1, new Error(`no row is ${line.slice(0, 100)}`))
           },
         }
       }
@@ -187,22 +195,52 @@ function hasDied(name: string): boolean {
   }
 }
 
+/** Of Linux; elsewhere there is one for all. */
+function processNamespace(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid')
+  } catch {
+    return ''
+  }
+}
+
 function closedName(path: string): string {
   return `${path.slice(0, -openEnd.length)}${closedEnd}`
 }
 
 /** A last line without its end was being written when the process was killed: it was never kept. */
-function rowsOf(text: string, onWrong: (line: string) => void): LedgerRow[] {
+function rowsOf(text: string): { readonly rows: readonly LedgerRow[]; readonly wrong: readonly string[] } {
   const lines = text.split('\n')
   lines.pop()
-  return lines.flatMap((line) => {
-    try {
-      return [JSON.parse(line) as LedgerRow]
-    } catch {
-      onWrong(line)
-      return []
-    }
-  })
+  const rows: LedgerRow[] = []
+  const wrong: string[] = []
+  for (const line of lines) {
+    const row = parsedRow(line)
+    if (row === undefined) wrong.push(line)
+    else rows.push(row)
+  }
+  return { rows, wrong }
+}
+
+function parsedRow(line: string): LedgerRow | undefined {
+  try {
+    const row: unknown = JSON.parse(line)
+    return isLedgerRow(row) ? row : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Has it what a ledger cannot do without? One row that it refuses would keep out all that are written with it. */
+export function isLedgerRow(value: unknown): value is LedgerRow {
+  if (typeof value !== 'object' || value === null) return false
+  const { id, tenant, user, outcome, at, costNanoUsd, usage } = value as Partial<LedgerRow>
+  return (
+    [id, tenant, user, outcome].every((text) => typeof text === 'string') &&
+    Number.isFinite(at) &&
+    (costNanoUsd === undefined || Number.isSafeInteger(costNanoUsd)) &&
+    (usage === undefined || isUsage(usage))
+  )
 }
 
 /** None before the first row is kept. */

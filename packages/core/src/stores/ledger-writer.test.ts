@@ -1,11 +1,11 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { type FileHandle, mkdtemp, open, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Ledger, LedgerRow } from './ledger.js'
 import { ledgerWriter } from './ledger-writer.js'
 import { memoryLedger } from './memory-ledger.js'
@@ -108,7 +108,65 @@ describe.each([
   })
 })
 
+it.each([true, false])('a row that is none stops no other (in a folder: %s)', async (hasFolder) => {
+  const ledger = memoryLedger()
+  const errors: unknown[] = []
+  const folder = hasFolder ? { folder: await newFolder() } : {}
+  const writer = ledgerWriter({ ledger, everyMs: 60_000, onError: (error) => errors.push(error), ...folder })
+  onTestFinished(() => writer.close())
+  const wrong: object[] = [{ tenant: undefined }, { user: 7 }, { at: Number.NaN }, { costNanoUsd: 0.5 }, { usage: {} }]
+  for (const more of wrong) writer.append(row(more as Partial<LedgerRow>))
+  writer.append(row({ id: 'right' }))
+  await writer.flush()
+  expect(await idsOf(ledger)).toEqual(['right'])
+  expect(errors).toHaveLength(wrong.length)
+  expect(writer.state()).toEqual({ failing: false, lost: wrong.length })
+})
+
 describe('ledgerWriter in a folder', () => {
+  it('skips lines that are no rows, and those cut in a character, and goes on', async () => {
+    const folder = await newFolder()
+    const errors: unknown[] = []
+    const [first, second] = [row({ id: 'a' }), row({ id: 'b' })].map((each) => `${JSON.stringify(each)}\n`)
+    const cut = Buffer.from(JSON.stringify(row({ user: '你' })))
+    const half = cut.subarray(0, cut.indexOf('你') + 1)
+    const parts = [`${first}null\n{}\n7\n`, half, `\n${second}`, half].map((part) => Buffer.from(part))
+    await writeFile(join(folder, '000000000000001-a.jsonl'), Buffer.concat(parts))
+    const ledger = memoryLedger()
+    const writer = ledgerWriter({ ledger, folder, everyMs: 60_000, onError: (error) => errors.push(error) })
+    onTestFinished(() => writer.close())
+    await writer.flush()
+    expect(await idsOf(ledger)).toEqual(['a', 'b'])
+    expect([errors.length, writer.state().lost]).toEqual([4, 4])
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  it('writes nothing behind half of a batch, when a disk is full for a while', async () => {
+    const folder = await newFolder()
+    const ledger = memoryLedger()
+    const writer = ledgerWriter({ ledger, folder, everyMs: 60_000, onError: () => {} })
+    onTestFinished(() => writer.close())
+    const keep = async (id: string) => {
+      writer.append(row({ id }))
+      await writer.kept()
+    }
+    await keep('before')
+    const [name = ''] = await readdir(folder)
+    const file = await open(join(folder, name))
+    const handles = Object.getPrototypeOf(file) as FileHandle
+    await file.close()
+    const full = vi.spyOn(handles, 'appendFile').mockImplementationOnce(async function (this: FileHandle, text) {
+      await this.write(String(text).slice(0, 30))
+      throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+    })
+    onTestFinished(() => full.mockRestore())
+    await keep('lost')
+    await keep('after')
+    await writer.flush()
+    expect(await idsOf(ledger)).toEqual(['after', 'before'])
+    expect(writer.state()).toEqual({ failing: false, lost: 1 })
+  })
+
   it('leaves what it cannot write to the next, and does not wait for ever at its end', async () => {
     const folder = await newFolder()
     const stuck = { ...memoryLedger(), append: () => new Promise<never>(() => {}) }
@@ -154,6 +212,46 @@ describe('ledgerWriter in a folder', () => {
     // The one that was under way may be there or not.
     expect(written.size - kept.length).toBeLessThanOrEqual(2)
   })
+
+  const unshared = ['--pid', '--fork', process.execPath, '--input-type=module', '--eval']
+  const canUnshare = spawnSync('unshare', ['--pid', '--fork', 'true']).status === 0
+  it.skipIf(!canUnshare)(
+    'leaves the open file of a container alone that has the same name, and processes of its own',
+    async () => {
+      const folder = await newFolder()
+      const source = JSON.stringify(pathToFileURL(join(import.meta.dirname, '../../dist/stores/ledger-writer.js')).href)
+      const script = `
+      const { ledgerWriter } = await import(${source})
+      const ledger = { append: async () => {} }
+      const writer = ledgerWriter({ ledger, folder: ${JSON.stringify(folder)}, everyMs: 60000 })
+      const row = (id) => ({ id, at: 1, durationMs: 1, requestId: 'r', tenant: 't', user: 'u', outcome: 'ok', status: 200 })
+      writer.append(row('first'))
+      await writer.kept()
+      process.stdout.write('kept')
+      process.stdin.once('data', async () => {
+        writer.append(row('second'))
+        await writer.kept()
+        process.exit()
+      })`
+      // A number that nobody has out here.
+      const nobody = vi.spyOn(process, 'kill').mockImplementation(() => {
+        throw Object.assign(new Error('no such process'), { code: 'ESRCH' })
+      })
+      const child = spawn('unshare', [...unshared, script], { stdio: ['pipe', 'pipe', 'inherit'] })
+      await once(child.stdout, 'data')
+      const ledger = memoryLedger()
+      const writer = ledgerWriter({ ledger, folder, everyMs: 60_000 })
+      onTestFinished(() => writer.close())
+      await writer.flush()
+      child.stdin.end('go on')
+      await once(child, 'close')
+      nobody.mockRestore()
+      const past = new Date(Date.now() - 61_000)
+      for (const name of await readdir(folder)) await utimes(join(folder, name), past, past)
+      await writer.flush()
+      expect(await idsOf(ledger)).toEqual(['first', 'second'])
+    },
+  )
 
   it('writes nothing twice that two processes find, and leaves a file alone that another has open', async () => {
     const folder = await newFolder()

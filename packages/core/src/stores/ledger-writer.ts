@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
 import { answerWithin } from './answer-within.js'
 import type { Ledger, LedgerRow } from './ledger.js'
-import { ledgerSpool, memorySpool, type Spool } from './ledger-spool.js'
+import { isLedgerRow, ledgerSpool, memorySpool, type Spool } from './ledger-spool.js'
 
 export interface LedgerWriterOptions {
   readonly ledger: Ledger
@@ -19,7 +19,7 @@ export interface LedgerWriterOptions {
   readonly everyMs?: number
   /** How long the ledger may take for a batch, milliseconds. Default 30,000. */
   readonly timeoutMs?: number
-  /** Told of batches that could not be written (and are tried again), and of rows that are lost. Default: a process warning. */
+  /** Told of batches that could not be written (and are tried again), and of rows that are lost (those that are none, too). Default: a process warning. */
   readonly onError?: (error: unknown) => void
 }
 
@@ -31,7 +31,7 @@ export interface LedgerWriter {
   kept(): Promise<void>
   /** Writes what waits. Rejects with the reason if the ledger does not take it; it is tried again all the same. */
   flush(): Promise<void>
-  /** How it stands. `failing` since the ledger refused a batch; `lost`: rows for which there was no room. */
+  /** How it stands. `failing` since the ledger refused a batch; `lost`: rows for which there was no room, or that are none. */
   state(): { readonly failing: boolean; readonly lost: number }
   /** Flushes, for `withinMs` at most (default 5,000); what is left stays in the folder. */
   close(withinMs?: number): Promise<void>
@@ -63,7 +63,8 @@ export function ledgerWriter(options: LedgerWriterOptions): LedgerWriter {
   let lost = 0
   const lose = (count: number, why: unknown) => {
     lost += count
-    onError(new Error(`${count} rows of the ledger are lost`, { cause: why }))
+    const reason = why instanceof Error ? why.message : String(why)
+    onError(new Error(`${count} rows of the ledger are lost: ${reason}`, { cause: why }))
   }
   const spool: Spool =
     folder === undefined
@@ -114,6 +115,10 @@ export function ledgerWriter(options: LedgerWriterOptions): LedgerWriter {
 
   return {
     append(row) {
+      if (!isLedgerRow(row)) {
+        lose(1, new Error('A row needs id, at, tenant, user and outcome, and whole numbers.'))
+        return
+      }
       spool.add(row)
       later(everyMs)
     },

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { completionTokens, isUsage, promptTokens, type Usage } from '../usage.js'
-import { type OpenAiUsage, usageFromOpenAi, usageToOpenAi } from './openai-usage.js'
+import { type OpenAiUsage, usageFromOpenAi, usageFromResponses, usageToOpenAi } from './openai-usage.js'
 
 const count = fc.integer({ min: 0, max: 1_000_000 })
 /** What a detail may hold when a server means no harm. */
@@ -91,6 +91,18 @@ describe('usageFromOpenAi', () => {
     })
     expect(usageFromOpenAi({ prompt_tokens: 10, total_tokens: 10 })).toMatchObject({ outputTokens: 0 })
     expect(usageFromOpenAi({ prompt_tokens: 10 })).toMatchObject({ outputTokens: 0 })
+  })
+
+  it('takes them from the total in the Responses API too', () => {
+    expect(usageFromResponses({ input_tokens: 10, total_tokens: 30 })).toMatchObject({ outputTokens: 20 })
+    const beside = {
+      input_tokens: 32,
+      output_tokens: 9,
+      total_tokens: 135,
+      output_tokens_details: { reasoning_tokens: 94 },
+    }
+    expect(usageFromResponses(beside)).toMatchObject({ outputTokens: 9, reasoningTokens: 94 })
+    expect(usageFromResponses('many' as never)).toBeUndefined()
   })
 
   it.each([undefined, null, {}, { prompt_tokens: -1 }, { prompt_tokens: 1.5 }, { prompt_tokens: '7' }])(

@@ -68,6 +68,7 @@ export function usageFromResponses(usage: Partial<ResponsesUsage> | null | undef
   return usageFromOpenAi({
     prompt_tokens: usage.input_tokens,
     ...(usage.output_tokens === undefined ? undefined : { completion_tokens: usage.output_tokens }),
+    ...(usage.total_tokens === undefined ? undefined : { total_tokens: usage.total_tokens }),
     prompt_tokens_details: usage.input_tokens_details ?? null,
     completion_tokens_details: usage.output_tokens_details ?? null,
   })

@@ -8,7 +8,7 @@ import { inferenceService } from '../../src/inference/service.js'
 import { cost } from '../../src/middleware/cost.js'
 import { errorHandler } from '../../src/middleware/error-handler.js'
 import { ledger } from '../../src/middleware/ledger.js'
-import { priceTable } from '../../src/price-table.js'
+import { type PriceOverride, priceTable } from '../../src/price-table.js'
 import { anthropicProvider } from '../../src/providers/anthropic.js'
 import { bedrockProvider } from '../../src/providers/bedrock.js'
 import { geminiProvider } from '../../src/providers/gemini.js'
@@ -50,7 +50,7 @@ export const wires = {
 } as const
 export type WireName = keyof typeof wires
 
-const prices = priceTable({ list: false, overrides: { '*': { usdPerMillionTokens: { input: 1, output: 2 } } } })
+const usual: PriceOverride = { usdPerMillionTokens: { input: 1, output: 2 } }
 
 /** Milliseconds: `short` for what is ended by them, `long` for what must never be. */
 export const limits = {
@@ -75,9 +75,11 @@ export async function faultGate(
   options: Partial<HttpOptions> & { readonly maxEventBytes?: number; readonly totalMs?: number } = {},
   wrap: (provider: Provider) => Provider = (provider) => provider,
   at: (baseUrl: string) => string = (baseUrl) => baseUrl,
+  price: PriceOverride = usual,
 ): Promise<FaultGate> {
   const { totalMs, ...http } = { ...limits.long, ...options }
   const { wire, provider } = wires[name]
+  const prices = priceTable({ list: false, overrides: { '*': price } })
   const upstream = await faultyUpstream(wire)
   const made = provider({
     baseUrl: at(upstream.baseUrl),
