@@ -28,6 +28,7 @@ const nouns = [
   'calendar-window',
   'marked-up-prices',
   'webhook-sender',
+  'live-list',
 ] as const
 
 /**
@@ -39,7 +40,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   stores: nouns,
   http: ['errors', 'principal', 'target', 'usage'],
   middleware: [...nouns, 'stores', 'http'],
-  inference: ['errors', 'options', 'usage', 'principal', 'target', 'stores'],
+  inference: ['errors', 'options', 'usage', 'principal', 'target', 'live-list', 'stores'],
   wrappers: ['inference', 'errors', 'options', 'usage', 'principal', 'target', 'stores'],
   providers: ['inference', 'wire', 'errors', 'options', 'usage', 'tokenizer'],
   gateway: [...nouns, 'inference', 'wrappers', 'providers'],

@@ -65,6 +65,7 @@ import helmet from 'helmet'
 import { gpuAvailable } from './gpu.js'
 import { ensureIdentities, operatorTenant } from './identities.js'
 import { defaultModels, makeModels } from './models.js'
+import { mediaPaths, openAiPaths, protectedPaths, routes } from './paths.js'
 import { hasOpenAi, isOpenAi, type Settings } from './settings.js'
 
 /** The whole server, not listening yet. */
@@ -305,66 +306,6 @@ export function makeGate(options: GateOptions): Gate {
     flush: () => log?.flush(),
   }
 }
-
-const mediaPaths = ['/v1/images', '/v1/audio']
-const openAiPaths = [
-  '/v1/chat/completions',
-  '/v1/completions',
-  '/v1/responses',
-  '/v1/embeddings',
-  '/v1/models',
-  ...mediaPaths,
-]
-const protectedPaths = ['/inference', '/v1']
-
-/** The templates by which metrics name what is refused before its route is known. */
-const routes = [
-  '/health',
-  '/ready',
-  '/metrics',
-  '/inference',
-  '/v1/chat/completions',
-  '/v1/completions',
-  '/v1/responses',
-  '/v1/responses/{id}',
-  '/v1/responses/{id}/cancel',
-  '/v1/responses/{id}/input_items',
-  '/v1/messages',
-  '/v1/messages/count_tokens',
-  '/v1/embeddings',
-  '/v1/images/generations',
-  '/v1/images/edits',
-  '/v1/images/variations',
-  '/v1/audio/speech',
-  '/v1/audio/transcriptions',
-  '/v1/audio/translations',
-  '/v1/models',
-  '/v1/models/:name',
-  '/v1/predict',
-  '/v1/predict/batch',
-  '/v1/token',
-  '/v1/revoke',
-  '/v1/introspect',
-  '/.well-known/jwks.json',
-  '/.well-known/oauth-authorization-server',
-  '/v1/users',
-  '/v1/users/me',
-  '/v1/users/{id}',
-  '/v1/teams',
-  '/v1/teams/{id}',
-  '/v1/roles',
-  '/v1/roles/{id}',
-  '/v1/tenants',
-  '/v1/tenants/{id}',
-  '/v1/keys',
-  '/v1/keys/{id}',
-  '/v1/keys/{id}/rotate',
-  '/v1/keys/{id}/revoke',
-  '/v1/audit',
-  '/v1/usage',
-  '/v1/limits',
-  '/v1/limits/check',
-]
 
 /** What is kept in memory may be small; forms with pictures and sound are streamed. */
 function limitBodies(settings: Settings): Handler {

@@ -26,7 +26,7 @@ export const assembled: Subject = {
   credentials: 'jwt',
 }
 
-export const tuned: Subject = {
+const tuned: Subject = {
   name: 'Assembled stack, tuned',
   file: 'subjects/peers-tuned.ts',
   credentials: 'jwt',

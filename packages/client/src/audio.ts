@@ -1,6 +1,6 @@
 import type { SpeechRequest, Transcript, TranscriptEvent } from '@tollgate/core/wire/openai-audio'
 import { type Sender, send } from './call.js'
-import { createItemStream, type StreamStatus } from './event-stream.js'
+import { createItemStream, readStream, type StreamStatus } from './event-stream.js'
 import { type FileInput, formBody } from './form-body.js'
 import { misshapen } from './json-call.js'
 import type { CallOptions } from './options.js'
@@ -103,21 +103,13 @@ function createTranscriptStream(sender: Sender, request: TranscriptionRequest, o
     },
     options,
   )
-  return {
-    get status() {
-      return stream.status
-    },
-    get response() {
-      return stream.response
-    },
-    [Symbol.asyncIterator]: stream.take,
+  return readStream(stream, {
     async *text() {
       for await (const event of stream.take()) if (event.type === 'transcript.text.delta') yield event.delta
     },
     async final() {
       await stream.finish()
-      const transcript = done ?? { text: soFar }
-      return stream.response === undefined ? transcript : rememberResponse(transcript, stream.response)
+      return rememberResponse(done ?? { text: soFar }, stream.response)
     },
-  }
+  })
 }

@@ -1,7 +1,7 @@
 import type { ChatChunk, ChatRequest, ChatResponse } from '@tollgate/core/wire/openai-chat'
 import { jsonBody, type Sender } from './call.js'
 import { createChatAssembly } from './chat-assembly.js'
-import { createItemStream, type StreamStatus } from './event-stream.js'
+import { createItemStream, readStream, type StreamStatus } from './event-stream.js'
 import type { CallOptions } from './options.js'
 import { isObject } from './response-body.js'
 import { type ResponseInfo, rememberResponse } from './response-info.js'
@@ -48,14 +48,7 @@ export function createChatStream(sender: Sender, request: ChatRequest, options: 
     options,
   )
 
-  return {
-    get status() {
-      return stream.status
-    },
-    get response() {
-      return stream.response
-    },
-    [Symbol.asyncIterator]: stream.take,
+  return readStream(stream, {
     async *text() {
       for await (const chunk of stream.take()) {
         const piece = chunk.choices.find((choice) => choice.index === 0)?.delta?.content
@@ -65,10 +58,9 @@ export function createChatStream(sender: Sender, request: ChatRequest, options: 
     async final() {
       await stream.finish()
       const { response } = stream
-      const whole = assembly.response(response?.requestId)
-      return response === undefined ? whole : rememberResponse(whole, response)
+      return rememberResponse(assembly.response(response?.requestId), response)
     },
-  }
+  })
 }
 
 /** Something of the answer itself, and not only the role or a filter's notes. */

@@ -32,6 +32,13 @@ export interface ItemStream<Item> {
   finish(): Promise<void>
 }
 
+/** What a reader sees of an {@link ItemStream}. */
+interface ReadStream<Item> extends AsyncIterable<Item> {
+  readonly status: StreamStatus
+  /** What came with the answer; there once the stream is open. */
+  readonly response: ResponseInfo | undefined
+}
+
 /** Items without content to wait for before the stream is passed on. */
 const maxHeldItems = 8
 
@@ -168,6 +175,20 @@ export function createItemStream<Item>(
       }
     },
   }
+}
+
+/** What a reader sees of a stream, and what its kind can do besides. */
+export function readStream<Item, Own extends object>(stream: ItemStream<Item>, own: Own): ReadStream<Item> & Own {
+  const read: ReadStream<Item> = {
+    get status() {
+      return stream.status
+    },
+    get response() {
+      return stream.response
+    },
+    [Symbol.asyncIterator]: stream.take,
+  }
+  return Object.assign(read, own)
 }
 
 function parse(data: string): unknown {

@@ -1,6 +1,6 @@
 import type { ImageEvent, ImagesRequest, ImagesResponse } from '@tollgate/core/wire/openai-images'
 import { type CallSpec, jsonBody, type Sender } from './call.js'
-import { createItemStream, type StreamStatus } from './event-stream.js'
+import { createItemStream, readStream, type StreamStatus } from './event-stream.js'
 import { type FileInput, formBody } from './form-body.js'
 import { callJson } from './json-call.js'
 import type { CallOptions } from './options.js'
@@ -70,15 +70,7 @@ export function createImages(sender: Sender): Images {
             },
             options,
           )
-          return {
-            get status() {
-              return stream.status
-            },
-            get response() {
-              return stream.response
-            },
-            [Symbol.asyncIterator]: stream.take,
-          }
+          return readStream(stream, {})
         },
       },
     )

@@ -32,9 +32,9 @@ export function requestIdOf(headers: Headers): string | undefined {
 
 const infos = new WeakMap<object, ResponseInfo>()
 
-/** The data stays as the server sent it: what belongs to the answer around it is kept beside it. */
-export function rememberResponse<T extends object>(data: T, info: ResponseInfo): T {
-  infos.set(data, info)
+/** The data stays as the server sent it: what belongs to the answer around it, if there was one, is kept beside it. */
+export function rememberResponse<T extends object>(data: T, info: ResponseInfo | undefined): T {
+  if (info !== undefined) infos.set(data, info)
   return data
 }
 

@@ -1,18 +1,15 @@
-import { createServer, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
 import connect from 'connect'
 import express from 'express'
 import express4 from 'express4'
-import { describe, onTestFinished } from 'vitest'
+import { describe } from 'vitest'
 import { type ErrorHandler, type Handler, listener } from '../src/http/handler.js'
+import { listen, type RunningServer } from './listen.js'
+
+export { listen, type RunningServer }
 
 /** A handler for every request, or for a path (a prefix, as `app.use` takes it on all hosts but node:http, where it must be equal). */
 export type Mount = Handler | ErrorHandler | readonly [path: string, ...handlers: Array<Handler | ErrorHandler>]
-
-export interface RunningServer {
-  readonly url: string
-  readonly server: Server
-}
 
 export interface Host {
   readonly name: string
@@ -50,17 +47,6 @@ export const hosts: readonly Host[] = [
 /** Runs the same tests on every host. */
 export function eachHost(define: (host: Host) => void): void {
   for (const host of hosts) describe(host.name, () => define(host))
-}
-
-/** Starts a listener on a free port of 127.0.0.1 until the test is over. */
-export async function listen(listener: RequestListener): Promise<RunningServer> {
-  const server = createServer(listener)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(async () => {
-    server.closeAllConnections()
-    await new Promise((resolve) => server.close(resolve))
-  })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server }
 }
 
 function atPath(mount: Mount): Array<Handler | ErrorHandler> {

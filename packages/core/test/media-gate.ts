@@ -124,7 +124,7 @@ export const tokenUsage = {
 }
 
 setFlagsFromString('--expose-gc')
-export const gc = runInNewContext('gc') as () => void
+export const gc = runInNewContext('gc') as (what?: { readonly type: 'minor' }) => void
 
 /** A form by hand, its parts in the order that is given. */
 export function form(parts: ReadonlyArray<readonly [name: string, value: string | Uint8Array]>, boundary = 'xyz') {

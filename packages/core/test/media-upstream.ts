@@ -1,6 +1,5 @@
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { onTestFinished } from 'vitest'
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import { listen } from './listen.js'
 
 /** A request as the upstream gets it, while it gets it. */
 export interface MediaCall {
@@ -27,19 +26,14 @@ export interface MediaUpstreamOptions {
 export async function mediaUpstream({ answer = answerJson({}), reads = 'all' }: MediaUpstreamOptions = {}) {
   const calls: MediaCall[] = []
   const waiting: Array<(call: MediaCall) => void> = []
-  const server = createServer((req, res) => {
+  const { url } = await listen((req, res) => {
     const call = callOf(req, res, reads === 'all')
     calls.push(call)
     waiting.shift()?.(call)
     Promise.resolve(answer(call, res)).catch(() => res.destroy())
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(async () => {
-    server.closeAllConnections()
-    await new Promise((resolve) => server.close(resolve))
-  })
   return {
-    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
+    baseUrl: `${url}/v1`,
     calls,
     next: () => new Promise<MediaCall>((resolve) => waiting.push(resolve)),
   }

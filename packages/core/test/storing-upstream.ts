@@ -1,7 +1,6 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { onTestFinished } from 'vitest'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { wordsOf } from './fixture-upstream.js'
+import { listen } from './listen.js'
 
 interface Item {
   readonly id: string
@@ -158,14 +157,9 @@ export async function storingUpstream(name: string, options: { readonly pauseMs?
     res.end()
   }
 
-  const server = createServer((req, res) => void answer(req, res).catch(() => res.destroy()))
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(async () => {
-    server.closeAllConnections()
-    await new Promise((resolve) => server.close(resolve))
-  })
+  const { url } = await listen((req, res) => void answer(req, res).catch(() => res.destroy()))
   return {
-    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
+    baseUrl: `${url}/v1`,
     calls,
     written,
     sick,

@@ -35,7 +35,7 @@ const migrations: readonly (readonly string[])[] = [
 ]
 
 /** One number for all who migrate; nobody else's, it is hoped: the first bytes of SHA-256 of `tollgate`. */
-export const advisoryLock = 1_887_399_546
+const advisoryLock = 1_887_399_546
 
 /**
  * Brings the schema up to date, all or nothing.

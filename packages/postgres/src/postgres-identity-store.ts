@@ -1,31 +1,28 @@
-import { randomUUID } from 'node:crypto'
 import { TollgateError } from '@tollgate/core/errors'
 import { checkedOptions, objectOption } from '@tollgate/core/options'
-import type { DirectoryChange } from '@tollgate/core/stores/directory'
 import { effectiveKey, effectiveUser, rolesOf } from '@tollgate/core/stores/effective-identity'
 import { changedFields } from '@tollgate/core/stores/identity-audit'
 import { checkChanges, cursorOf } from '@tollgate/core/stores/identity-changes'
 import { type IdentitySecret, identitySecrets } from '@tollgate/core/stores/identity-secrets'
 import type {
   ApiKey,
-  AuditEntry,
-  Change,
   Entities,
   EntityAddress,
   EntityKind,
   IdentityStore,
   ListQuery,
   Page,
-  RefreshToken,
-  SigningKey,
   User,
 } from '@tollgate/core/stores/identity-store'
-import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import type { Selectable } from 'kysely'
 import { z } from 'zod'
 import type { PostgresConnection } from './connection.js'
 import { columnsOf, isStorable, refusalOf } from './identity-rows.js'
+import { identitySigningKeys } from './identity-signing-keys.js'
+import { identityTokens } from './identity-tokens.js'
 import { databaseOf, databaseOptions, type PostgresDatabase } from './postgres-database.js'
-import type { Tables } from './tables.js'
+import type { Database, Tables } from './tables.js'
+import { changeOf, changesTold, log, tell } from './told-changes.js'
 
 export interface PostgresIdentityStoreOptions {
   /** Where the database is, for this store alone; or `database`. */
@@ -50,7 +47,6 @@ export interface PostgresIdentityStore extends IdentityStore {
   check(): Promise<void>
 }
 
-const channel = 'tollgate_identity'
 const tables = {
   tenant: 'tollgate.tenants',
   team: 'tollgate.teams',
@@ -58,9 +54,6 @@ const tables = {
   user: 'tollgate.users',
   key: 'tollgate.api_keys',
 } as const
-
-/** Bytes that `NOTIFY` takes. */
-const maxPayload = 7_999
 
 const schema = z
   .strictObject({
@@ -73,8 +66,6 @@ const schema = z
     ({ connection, database }) => (connection === undefined) !== (database === undefined),
     'give connection or database',
   )
-
-type Database = Kysely<Tables> | Transaction<Tables>
 
 /**
  * Tenants, teams, roles, users, API keys, refresh tokens, signing keys and the audit log in Postgres 13 or later, or in embedded Postgres (PGlite), by the same SQL,
@@ -102,39 +93,7 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
     ...(connection === undefined ? {} : { connection }),
   })
   const db = () => database.use()
-  const listeners = new Set<(change: DirectoryChange) => void>()
-
-  const announce = (change: DirectoryChange): void => {
-    for (const listener of listeners) {
-      try {
-        listener(change)
-      } catch (error) {
-        database.report(error)
-      }
-    }
-  }
-  database.listen(
-    channel,
-    (payload) => announce(changeIn(payload)),
-    () => announce({ kind: 'all' }),
-  )
-
-  const tell = async (transaction: Database, change: DirectoryChange): Promise<void> => {
-    const payload = JSON.stringify(change)
-    const told = Buffer.byteLength(payload) > maxPayload ? JSON.stringify({ kind: 'all' }) : payload
-    await sql`select pg_notify(${channel}, ${told})`.execute(transaction)
-  }
-  const log = async (
-    transaction: Database,
-    by: Change,
-    tenant: string,
-    target: AuditEntry['target'],
-    fields: AuditEntry['fields'],
-  ): Promise<void> => {
-    const id = randomUUID()
-    const body = JSON.stringify({ ...by, id, tenant, target, fields } satisfies AuditEntry)
-    await transaction.insertInto('tollgate.audit_log').values({ id, tenant, body }).execute()
-  }
+  const told = changesTold(database)
 
   const rowsOf = (database: Database, kind: EntityKind, { tenant, id }: EntityAddress) => {
     const all = database
@@ -173,50 +132,15 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
     return { tenant: tenantRow?.body, team: teamRow?.body, roles: roleRows.map(({ body }) => body) }
   }
 
-  const revoke = async (
-    transaction: Database,
-    id: string,
-    tenant: string,
-    until: number,
-    by: Change | undefined,
-  ): Promise<void> => {
-    await transaction.deleteFrom('tollgate.revoked_tokens').where('until', '<=', now()).execute()
-    await transaction
-      .insertInto('tollgate.revoked_tokens')
-      .values({ id, until })
-      .onConflict((conflict) =>
-        // Never for a shorter time than it was.
-        conflict.column('id').doUpdateSet({ until: sql`greatest(tollgate.revoked_tokens.until, excluded.until)` }),
-      )
-      .execute()
-    if (by === undefined) return
-    await log(transaction, by, tenant, { kind: 'token', id }, {})
-    await tell(transaction, { kind: 'token', id })
-  }
-  const isRevoked = async (database: Database, ids: readonly string[], time: number): Promise<boolean> => {
-    const known = ids.filter((id) => isStorable(id))
-    if (known.length === 0) return false
-    const row = await database
-      .selectFrom('tollgate.revoked_tokens')
-      .select('id')
-      .where('id', 'in', known)
-      .where('until', '>', time)
-      .executeTakeFirst()
-    return row !== undefined
-  }
-
   return {
     digestsOf,
     ready: () => database.ready(),
     check: () => database.check(),
     async close() {
-      listeners.clear()
+      told.end()
       if (isOwn) await database.close()
     },
-    onChange(listener) {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
+    onChange: told.onChange,
 
     async findApiKey(id) {
       if (!isStorable(id)) return undefined
@@ -344,111 +268,8 @@ export function postgresIdentityStore(options: PostgresIdentityStoreOptions): Po
         .execute()
     },
 
-    async saveRefreshToken(token) {
-      await db().deleteFrom('tollgate.refresh_tokens').where('expires_at', '<=', now()).execute()
-      await keepRefreshToken(db(), token)
-    },
-    async redeemRefreshToken(id, digests, time, successor) {
-      if (!isStorable(id)) return undefined
-      return db()
-        .transaction()
-        .execute(async (transaction) => {
-          const row = await transaction
-            .selectFrom('tollgate.refresh_tokens')
-            .selectAll()
-            .where('id', '=', id)
-            .forUpdate()
-            .executeTakeFirst()
-          if (row === undefined || Number(row.expires_at) <= time || !digests.includes(row.body.digest))
-            return undefined
-          const token = row.body
-          if (row.used || (await isRevoked(transaction, [token.family], time))) {
-            const actor = { tenant: token.tenant, subject: token.username, method: 'refresh_token' }
-            // As long as the youngest of the family can live.
-            const until = time + token.expiresAt - token.createdAt
-            const by = { action: 'token.reuse', at: time, actor }
-            // Told once: whoever tries it again and again shall not fill the audit log.
-            const isKnown = await isRevoked(transaction, [token.family], time)
-            await revoke(transaction, token.family, token.tenant, until, isKnown ? undefined : by)
-            return undefined
-          }
-          await transaction.updateTable('tollgate.refresh_tokens').set({ used: true }).where('id', '=', id).execute()
-          await keepRefreshToken(transaction, successor(token))
-          return token
-        })
-    },
-    async findRefreshToken(id, digests, time) {
-      if (!isStorable(id)) return undefined
-      const row = await db().selectFrom('tollgate.refresh_tokens').selectAll().where('id', '=', id).executeTakeFirst()
-      if (row === undefined || row.used || Number(row.expires_at) <= time || !digests.includes(row.body.digest))
-        return undefined
-      return (await isRevoked(db(), [row.body.family], time)) ? undefined : row.body
-    },
-    async revokeToken({ id, tenant, until }, by) {
-      await db()
-        .transaction()
-        .execute((transaction) => revoke(transaction, id, tenant, until, by))
-    },
-    async isTokenRevoked(ids) {
-      return isRevoked(db(), ids, now())
-    },
-
-    async signingKeys(time) {
-      const rows = await db().selectFrom('tollgate.signing_keys').selectAll().orderBy('sequence').execute()
-      return rows
-        .filter(({ expires_at }) => expires_at === null || Number(expires_at) > time)
-        .map(
-          ({ body, expires_at }): SigningKey => ({
-            ...body,
-            privateKey: open(body.privateKey),
-            ...(expires_at === null ? undefined : { expiresAt: Number(expires_at) }),
-          }),
-        )
-    },
-    async addSigningKey(key, after, earlierExpireAt, by) {
-      return db()
-        .transaction()
-        .execute(async (transaction) => {
-          // Nobody adds another one meanwhile, also where there is none yet to hold on to.
-          await sql`lock table tollgate.signing_keys in share row exclusive mode`.execute(transaction)
-          const newest = await transaction
-            .selectFrom('tollgate.signing_keys')
-            .select('kid')
-            .where(({ or, eb }) => or([eb('expires_at', 'is', null), eb('expires_at', '>', by.at)]))
-            .orderBy('sequence', 'desc')
-            .limit(1)
-            .executeTakeFirst()
-          if (newest?.kid !== after) return false
-          await transaction.deleteFrom('tollgate.signing_keys').where('expires_at', '<=', by.at).execute()
-          await transaction
-            .updateTable('tollgate.signing_keys')
-            .set({ expires_at: earlierExpireAt })
-            .where(({ or, eb }) => or([eb('expires_at', 'is', null), eb('expires_at', '>', earlierExpireAt)]))
-            .execute()
-          const { expiresAt = null, ...rest } = key
-          const body = JSON.stringify({ ...rest, privateKey: seal(key.privateKey) })
-          await transaction
-            .insertInto('tollgate.signing_keys')
-            .values({ kid: key.kid, expires_at: expiresAt, body })
-            .execute()
-          await log(transaction, by, by.actor.tenant, { kind: 'signing-key', id: key.kid }, {})
-          await tell(transaction, { kind: 'all' })
-          return true
-        })
-    },
-  }
-}
-
-async function keepRefreshToken(database: Database, token: RefreshToken): Promise<void> {
-  const { id, family, expiresAt } = token
-  const row = { id, family, used: false, expires_at: expiresAt, body: JSON.stringify(token) }
-  const kept = await database
-    .insertInto('tollgate.refresh_tokens')
-    .values(row)
-    .onConflict((conflict) => conflict.column('id').doNothing())
-    .executeTakeFirst()
-  if (kept.numInsertedOrUpdatedRows !== 1n) {
-    throw new TollgateError('conflict', 'This refresh token is kept already.')
+    ...identityTokens(database, now),
+    ...identitySigningKeys(database, { seal, open }),
   }
 }
 
@@ -464,20 +285,6 @@ function checkOwner(kind: EntityKind, entity: Entities[EntityKind]): void {
   const { id, tenant, owner } = entity as ApiKey
   if (owner.kind !== 'tenant' || owner.id === tenant) return
   throw new TollgateError('not_found', `The tenant that the key ${id} belongs to is not its own.`)
-}
-
-function changeIn(payload: string): DirectoryChange {
-  try {
-    return JSON.parse(payload) as DirectoryChange
-  } catch {
-    return { kind: 'all' }
-  }
-}
-
-function changeOf(kind: EntityKind, entity: Entities[EntityKind]): DirectoryChange {
-  if (kind === 'key') return { kind, id: entity.id }
-  if (kind === 'user') return { kind, id: (entity as User).username }
-  return { kind: 'tenant', id: kind === 'tenant' ? entity.id : (entity as User).tenant }
 }
 
 function pageOf<Row extends { sequence: string | number }, Item>(

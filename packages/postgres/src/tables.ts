@@ -9,7 +9,7 @@ import type {
   User,
 } from '@tollgate/core/stores/identity-store'
 import type { LedgerRow } from '@tollgate/core/stores/ledger'
-import type { ColumnType, Generated } from 'kysely'
+import type { ColumnType, Generated, Kysely, Transaction } from 'kysely'
 
 /** Written as JSON text, read as what it holds. */
 type Json<Value> = ColumnType<Value, string, string>
@@ -76,3 +76,6 @@ export interface Tables {
     body: ColumnType<LedgerRow, string, never>
   }
 }
+
+/** What a statement runs on: the database, or one transaction. */
+export type Database = Kysely<Tables> | Transaction<Tables>

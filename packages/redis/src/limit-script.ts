@@ -146,10 +146,18 @@ local function refund(claim, state, units, born, position)
   for i = passed + 1, #holes do kept[#kept + 1] = holes[i] end
   local back = min(units, level, max(0, position - front))
   if back > 0 then
-    local place = #kept + 1
-    while place > 1 and kept[place - 1].position > position do place = place - 1 end
-    table.insert(kept, place, { position = position, units = back })
-    if #kept > mostHoles then table.remove(kept, 1) end
+    if position == state.back then
+      state.back = position - back
+      while kept[#kept] and kept[#kept].position >= state.back do
+        state.back = state.back - kept[#kept].units
+        kept[#kept] = nil
+      end
+    else
+      local place = #kept + 1
+      while place > 1 and kept[place - 1].position > position do place = place - 1 end
+      table.insert(kept, place, { position = position, units = back })
+      if #kept > mostHoles then table.remove(kept, 1) end
+    end
     state.level = level - back
     state.at = max(now, state.at)
   elseif passed == 0 then return end

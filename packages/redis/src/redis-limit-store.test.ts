@@ -169,6 +169,19 @@ describe.skipIf(clients === undefined)('redisLimitStore', () => {
     }
   })
 
+  it('keeps no more of a bucket for the calls that came one after another', async () => {
+    const claim = bucket({ cost: 3 })
+    const store = make()
+    const lengths = new Set<unknown>()
+    for (let call = 0; call < 20; call += 1) {
+      const { reservation } = await store.take([claim])
+      await store.settle(reservation as Reservation, [1 + (call % 2)])
+      const key = `${prefix}{${claim.key}}:${claim.key}`
+      lengths.add(await (client as unknown as { strlen(key: string): Promise<number> }).strlen(key))
+    }
+    expect(lengths).toEqual(new Set([33]))
+  })
+
   it('goes on after Redis has forgotten its scripts, and charges once', async () => {
     const claim = bucket({ limit: 10 })
     const store = make()

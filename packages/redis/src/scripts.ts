@@ -21,7 +21,7 @@ export interface NodeRedisLike {
 export type RedisClient = IoRedisLike | NodeRedisLike | { readonly scripts: RedisScripts }
 
 /** The client as one that runs scripts. */
-export function scriptsOf(client: RedisClient): RedisScripts {
+function scriptsOf(client: RedisClient): RedisScripts {
   if ('scripts' in client) return client.scripts
   if ('evalSha' in client) {
     return {

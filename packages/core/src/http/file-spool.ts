@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { open, unlink } from 'node:fs/promises'
+import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** Bytes that wait on the disk. */
@@ -23,20 +23,21 @@ export async function fileSpool(folder: string): Promise<FileSpool> {
     throw error
   }
   let length = 0
-  async function* read(): AsyncGenerator<Buffer> {
-    for (let at = 0; at < length; ) {
-      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(readBytes), 0, readBytes, at)
-      if (bytesRead === 0) throw new Error('A file became shorter while it was read.')
-      at += bytesRead
-      yield buffer.subarray(0, bytesRead)
-    }
-  }
   return {
     async write(bytes) {
       await file.appendFile(bytes)
       length += bytes.byteLength
     },
-    read,
+    read: () => bytesOf(file, () => length),
     close: () => file.close(),
+  }
+}
+
+async function* bytesOf(file: FileHandle, length: () => number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < length(); ) {
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(readBytes), 0, readBytes, at)
+    if (bytesRead === 0) throw new Error('A file became shorter while it was read.')
+    at += bytesRead
+    yield buffer.subarray(0, bytesRead)
   }
 }

@@ -112,7 +112,7 @@ export async function formField(req: IncomingMessage, options: FormFieldOptions)
   if (typeof named !== 'string') await search()
   const value = typeof named === 'string' ? named : found?.value?.toString('utf8')
   if (value !== undefined) (req as { body?: unknown }).body = { [name]: value }
-  let isSent = false
+  const sending: Sending = { held, next, spool: () => spool, isSent: false }
 
   return {
     value,
@@ -121,27 +121,38 @@ export async function formField(req: IncomingMessage, options: FormFieldOptions)
     close,
     send(own) {
       const written = Buffer.from(own)
-      async function* bytes(): AsyncGenerator<Buffer> {
-        if (isSent) throw new TollgateError('internal', 'A form was to be sent twice; nothing of it is kept.')
-        isSent = true
-        const put = (piece: FormPiece) => (Buffer.isBuffer(piece) ? piece : written)
-        if (spool !== undefined) yield* spool.read()
-        // The last bytes go out when the form is known to be whole: with its length told, they would make a request of one that is not.
-        let last = held.splice(0)
-        for (let pieces = await next(); pieces !== undefined; pieces = await next()) {
-          yield* last.map(put)
-          last = pieces
-        }
-        yield* last.map(put)
-      }
       // Of a field that is yet to come nobody knows what it changes.
       const length =
         given === undefined || found?.value === undefined
           ? undefined
           : Number(given) + written.length - found.value.length
-      return { bytes: bytes(), length }
+      return { bytes: bytesOf(sending, written), length }
     },
   }
+}
+
+interface Sending {
+  /** What came before the field, and the field, as far as it is not in the spool. */
+  readonly held: FormPiece[]
+  next(): Promise<FormPiece[] | undefined>
+  spool(): FileSpool | undefined
+  isSent: boolean
+}
+
+/** One function for all forms: a generator function made for each would keep its request until the next full collection. */
+async function* bytesOf(sending: Sending, written: Buffer): AsyncGenerator<Buffer> {
+  if (sending.isSent) throw new TollgateError('internal', 'A form was to be sent twice; nothing of it is kept.')
+  sending.isSent = true
+  const put = (piece: FormPiece) => (Buffer.isBuffer(piece) ? piece : written)
+  const spool = sending.spool()
+  if (spool !== undefined) yield* spool.read()
+  // The last bytes go out when the form is known to be whole: with its length told, they would make a request of one that is not.
+  let last = sending.held.splice(0)
+  for (let pieces = await sending.next(); pieces !== undefined; pieces = await sending.next()) {
+    yield* last.map(put)
+    last = pieces
+  }
+  yield* last.map(put)
 }
 
 /** RFC 2046, 5.1.1, with what clients have besides; given twice, it may be read in two ways, and so may one that ends in a blank. */

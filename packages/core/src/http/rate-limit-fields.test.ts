@@ -1,6 +1,6 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { addRateLimitFields, type LimitState, rateLimitFields, rateLimitPolicy } from './rate-limit-fields.js'
+import { addRateLimitReports, type LimitState, rateLimitFields, rateLimitPolicy } from './rate-limit-fields.js'
 
 const policy = rateLimitPolicy({ name: 'rpm', limit: 10, windowMs: 60_000, burst: 10 })
 const tokens = rateLimitPolicy({ name: 'tpm', limit: 90_000, windowMs: 60_000, burst: 90_000, unit: 'tokens' })
@@ -146,13 +146,13 @@ describe('rateLimitFields', () => {
   })
 })
 
-describe('addRateLimitFields', () => {
+describe('addRateLimitReports', () => {
   const response = () => new ServerResponse({ method: 'GET' } as IncomingMessage)
 
   it('keeps what other limits have told, and the tightest where there is room for one', () => {
     const res = response()
-    addRateLimitFields(res, ['draft-11', 'x-ratelimit'], tokens, { ...passed, remaining: 1 })
-    const fields = addRateLimitFields(res, ['draft-11', 'x-ratelimit'], policy, passed)
+    addRateLimitReports(res, ['draft-11', 'x-ratelimit'], [{ policy: tokens, state: { ...passed, remaining: 1 } }])
+    const fields = addRateLimitReports(res, ['draft-11', 'x-ratelimit'], [{ policy, state: passed }])
     expect(res.getHeader('ratelimit-policy')).toBe('"tpm";q=90000;tollgate-unit="tokens";w=60, "rpm";q=10;w=60')
     expect(res.getHeader('x-ratelimit-remaining')).toBe('1')
     expect(res.getHeader('ratelimit')).toBe(fields['ratelimit'])
@@ -160,15 +160,15 @@ describe('addRateLimitFields', () => {
 
   it('replaces what the same limit told before', () => {
     const res = response()
-    addRateLimitFields(res, ['draft-11'], policy, last)
-    addRateLimitFields(res, ['draft-11'], policy, passed)
+    addRateLimitReports(res, ['draft-11'], [{ policy, state: last }])
+    addRateLimitReports(res, ['draft-11'], [{ policy, state: passed }])
     expect(res.getHeader('ratelimit')).toBe('"rpm";r=9;t=6')
   })
 
   it('leaves a response alone whose headers are out', () => {
     const res = response()
     res.flushHeaders()
-    expect(addRateLimitFields(res, ['draft-11'], policy, passed)).toHaveProperty('ratelimit')
+    expect(addRateLimitReports(res, ['draft-11'], [{ policy, state: passed }])).toHaveProperty('ratelimit')
     expect(res.hasHeader('ratelimit')).toBe(false)
   })
 })

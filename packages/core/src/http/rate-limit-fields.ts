@@ -29,6 +29,8 @@ export interface RateLimitPolicy {
   readonly earlyItem: string
   /** Where the item of `RateLimit` begins: `"requests";r=`. */
   readonly prefix: string
+  /** OpenAI's names of its three fields: `x-ratelimit-limit-requests` and so on. */
+  readonly openAiNames: { readonly limit: string; readonly remaining: string; readonly reset: string }
 }
 
 export interface RateLimitPolicyOptions {
@@ -93,6 +95,11 @@ export function rateLimitPolicy(options: RateLimitPolicyOptions): RateLimitPolic
     item,
     earlyItem: `${quota}${window}`,
     prefix: `"${name}";r=`,
+    openAiNames: {
+      limit: `x-ratelimit-limit-${unit}`,
+      remaining: `x-ratelimit-remaining-${unit}`,
+      reset: `x-ratelimit-reset-${unit}`,
+    },
   }
 }
 
@@ -103,21 +110,11 @@ interface Carrier {
 }
 
 /**
- * Tells the caller about one rule. Rules of other middlewares on the same response are kept: the lists of draft-11 name them all, the
+ * Tells the caller about some rules. Those of other middlewares on the same response are kept: the lists of draft-11 name them all, the
  * older fields, which have room for one, the rule closest to exhaustion. Does not touch a response whose headers are out.
  *
  * @returns the fields, lower case, for the error of a refusal
  */
-export function addRateLimitFields(
-  res: ServerResponse,
-  styles: readonly RateLimitFieldStyle[],
-  policy: RateLimitPolicy,
-  state: LimitState,
-): Readonly<Record<string, string>> {
-  return addRateLimitReports(res, styles, [{ policy, state }])
-}
-
-/** The same for several rules at once. */
 export function addRateLimitReports(
   res: ServerResponse,
   styles: readonly RateLimitFieldStyle[],
@@ -182,15 +179,17 @@ const writers: Readonly<Record<RateLimitFieldStyle, Writer>> = {
     fields['x-ratelimit-reset'] = String(seconds(Date.now() + resetMs(policy, state)))
   },
   openai: (fields, reports) => {
-    for (const unit of new Set(reports.map(({ policy }) => policy.unit))) {
-      const { policy, state } = tightest(reports.filter((report) => report.policy.unit === unit))
-      fields[`x-ratelimit-limit-${unit}`] = String(integer(policy.limit))
-      fields[`x-ratelimit-remaining-${unit}`] = String(integer(state.remaining))
-      if (state.resetMs !== Number.POSITIVE_INFINITY) {
-        fields[`x-ratelimit-reset-${unit}`] = goDuration(state.resetMs)
-      }
+    let waitMs = 0
+    for (const report of reports) {
+      const { policy, state } = report
+      if (!state.allowed) waitMs = Math.max(waitMs, state.retryAfterMs)
+      // Of those that count the same, the one that is closest to its end.
+      if (reports.length > 1 && tightest(reports, policy.unit) !== report) continue
+      const { limit, remaining, reset } = policy.openAiNames
+      fields[limit] = String(integer(policy.limit))
+      fields[remaining] = String(integer(state.remaining))
+      if (state.resetMs !== Number.POSITIVE_INFINITY) fields[reset] = goDuration(state.resetMs)
     }
-    const waitMs = Math.max(0, ...reports.map(({ state }) => (state.allowed ? 0 : state.retryAfterMs)))
     if (waitMs > 0 && waitMs !== Number.POSITIVE_INFINITY) fields['retry-after-ms'] = String(Math.ceil(waitMs))
   },
 }
@@ -211,11 +210,14 @@ function resetMs(policy: RateLimitPolicy, state: LimitState): number {
   return wait === Number.POSITIVE_INFINITY ? largestInteger : wait
 }
 
-function tightest(reports: readonly LimitReport[]): LimitReport {
-  const [first, ...others] = reports
-  if (first === undefined) throw new RangeError('no limit to report')
-  let found = first
-  for (const report of others) if (tightness(report) < tightness(found)) found = report
+/** @param unit only of those that are counted in it */
+function tightest(reports: readonly LimitReport[], unit?: string): LimitReport {
+  let found: LimitReport | undefined
+  for (const report of reports) {
+    if (unit !== undefined && report.policy.unit !== unit) continue
+    if (found === undefined || tightness(report) < tightness(found)) found = report
+  }
+  if (found === undefined) throw new RangeError('no limit to report')
   return found
 }
 

@@ -15,7 +15,7 @@ export interface EventStream {
 }
 
 /** Headers of an event stream that proxies and compressors leave alone. */
-export const eventStreamHeaders = Object.freeze({
+const eventStreamHeaders = Object.freeze({
   'content-type': 'text/event-stream; charset=utf-8',
   'cache-control': 'no-cache, no-transform',
   'x-accel-buffering': 'no',

@@ -1,3 +1,5 @@
+import { liveList } from '../live-list.js'
+
 /** What is to be stopped when its time is over. */
 export interface Deadlines {
   /** Calls `expire` at `at` (milliseconds since the epoch), unless the returned function is called first. */
@@ -9,6 +11,7 @@ export interface Deadlines {
 interface Waiting {
   readonly at: number
   readonly expire: () => void
+  forget: () => void
 }
 
 /** The longest that `setTimeout` can wait. */
@@ -16,10 +19,10 @@ const longestTimerMs = 2_147_483_647
 
 /**
  * Deadlines of many calls on one timer. The timer stands at the earliest deadline it has heard of; calls that end in time, as nearly all
- * do, only leave a set. So a call costs no timer, and a timer fires about once per timeout however many calls pass.
+ * do, only leave a list. So a call costs no timer, and a timer fires about once per timeout however many calls pass.
  */
 export function deadlines(now: () => number = Date.now): Deadlines {
-  const waiting = new Set<Waiting>()
+  const waiting = liveList<Waiting>()
   let timer: NodeJS.Timeout | undefined
   let timerAt = Number.POSITIVE_INFINITY
 
@@ -37,17 +40,17 @@ export function deadlines(now: () => number = Date.now): Deadlines {
       if (entry.at <= time) expired.push(entry)
       else if (entry.at < earliest) earliest = entry.at
     }
-    for (const entry of expired) waiting.delete(entry)
+    for (const { forget } of expired) forget()
     if (earliest !== Number.POSITIVE_INFINITY) arm(earliest)
-    for (const entry of expired) entry.expire()
+    for (const { expire } of expired) expire()
   }
 
   return {
     add(at, expire) {
-      const entry: Waiting = { at, expire }
-      waiting.add(entry)
+      const entry: Waiting = { at, expire, forget: () => {} }
+      entry.forget = waiting.add(entry)
       if (at < timerAt) arm(at)
-      return () => void waiting.delete(entry)
+      return entry.forget
     },
     close() {
       clearTimeout(timer)

@@ -96,7 +96,7 @@ export function standsFor(claims: JWTPayload, record: Holder, now: number): bool
  * For tokens of our own token endpoint: the key (`key_id`) or the user (`sub`) is looked up at every request, among what is remembered, so that a token ends
  * with its holder. It never has more than its holder has now. Rejects with `invalid_credentials` or `identity_unavailable`.
  */
-export function ownTokenHolder(sources: readonly IdentitySource[], challenges: Challenges, now: () => number) {
+function ownTokenHolder(sources: readonly IdentitySource[], challenges: Challenges, now: () => number) {
   const made = new WeakMap<JWTPayload, { record: Holder; holder: TokenHolder }>()
   return async (claims: JWTPayload): Promise<TokenHolder> => {
     const { jti, sid, sub, key_id: keyId, tenant } = claims

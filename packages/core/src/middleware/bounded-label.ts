@@ -1,5 +1,5 @@
 /** The label of all that there was no room for. */
-export const otherLabel = '_other'
+const otherLabel = '_other'
 
 /** Lets the first `max` values through, without line breaks; the rest become `_other`. */
 export function boundedLabel(max: number): (value: string) => string {

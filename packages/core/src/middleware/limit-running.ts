@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Branch, RecordedCall } from '../http/record-usage.js'
+import { liveList } from '../live-list.js'
 import { isPromise } from '../stores/awaitable.js'
 import type { Target } from '../target.js'
 import type { LimitEstimate } from './limit-estimate.js'
@@ -34,13 +35,13 @@ export interface Running {
 
 /** Renews what running requests hold, every so often, with one timer that ends when it finds nothing that runs. */
 export function runningRequests(everyMs: number) {
-  const running = new Set<Running>()
+  const running = liveList<Running>()
   // A timer that is made within a request would keep all of that request's context alive.
   const outside = AsyncLocalStorage.snapshot()
   let timer: NodeJS.Timeout | undefined
 
   const renew = (): void => {
-    if (running.size === 0) {
+    if (running.isEmpty) {
       stop()
       return
     }
@@ -65,12 +66,10 @@ export function runningRequests(everyMs: number) {
   }
 
   return {
-    add(run: Running): void {
-      running.add(run)
+    /** Returns what takes it out again. */
+    add(run: Running): () => void {
       timer ??= outside(() => setInterval(renew, everyMs).unref())
-    },
-    delete(run: Running): void {
-      running.delete(run)
+      return running.add(run)
     },
     close: stop,
   }

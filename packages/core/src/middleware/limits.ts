@@ -302,9 +302,9 @@ export function limits(options: LimitsOptions): Limits {
           onUsage(context, (_context, call) => attempts.used(run, call))
           onBranchEnd(context, (_context, branch) => attempts.end(run, branch))
         }
-        running.add(run)
+        const over = running.add(run)
         onEnd(req, res, (end) => {
-          running.delete(run)
+          over()
           attempts.finish(run, end)
         })
       }

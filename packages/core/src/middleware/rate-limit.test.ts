@@ -1,16 +1,13 @@
-import { EventEmitter, once } from 'node:events'
-import type { OutgoingHttpHeaders } from 'node:http'
+import { EventEmitter } from 'node:events'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { eachHost, type Host, hosts } from '../../test/hosts.js'
+import { eachHost } from '../../test/hosts.js'
+import { as, catching, emitWarning, hello, plain, statuses } from '../../test/rate-limited.js'
 import type { TollgateError } from '../errors.js'
-import type { RequestContext } from '../http/context.js'
-import { type ErrorHandler, endpoint, type Handler, middleware } from '../http/handler.js'
-import type { LimitStore, Verdict } from '../stores/limit-store.js'
+import { middleware } from '../http/handler.js'
+import type { LimitStore } from '../stores/limit-store.js'
 import { memoryLimitStore } from '../stores/memory-limit-store.js'
 import type { LimitSubject } from './limits.js'
-import { type RateLimitOptions, rateLimit } from './rate-limit.js'
-
-const hello = endpoint('hello', (_context, _req, res) => void res.end('hello'))
+import { rateLimit } from './rate-limit.js'
 
 /** Fills the principal from headers, as `auth` would from credentials. */
 const signedIn = middleware('signedIn', (context, req) => {
@@ -19,34 +16,7 @@ const signedIn = middleware('signedIn', (context, req) => {
   context.principal = { tenant, subject, method: 'api-key', scopes: [], ...(tier === undefined ? {} : { tier }) }
 })
 
-const as = (principal: string) => ({ headers: { 'x-test-principal': principal } })
-
-const plain = hosts.find(({ name }) => name === 'node:http') as Host
-
-const emitWarning = () => vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
-
 afterEach(() => void vi.restoreAllMocks())
-
-/** The statuses of `count` requests, one after another. */
-async function statuses(url: string, count: number, init?: RequestInit): Promise<number[]> {
-  const seen: number[] = []
-  for (let index = 0; index < count; index += 1) {
-    const answer = await fetch(url, init)
-    await answer.arrayBuffer()
-    seen.push(answer.status)
-  }
-  return seen
-}
-
-/** Keeps the errors that reach the end, and answers as a host does that knows only `status` and `headers`. */
-function catching(errors: TollgateError[]): ErrorHandler {
-  return (error, _req, res, _next) => {
-    const { status, headers } = error as TollgateError
-    errors.push(error as TollgateError)
-    res.writeHead(status, headers as OutgoingHttpHeaders)
-    res.end()
-  }
-}
 
 eachHost((host) => {
   it('tells the limit on each answer, refuses beyond it, and serves again after Retry-After', async () => {
@@ -225,156 +195,6 @@ describe('what it counts', () => {
     const { url } = await plain.start(rateLimit({ store, limit: 100 }), signedIn, rateLimit({ store, limit: 1 }), hello)
     expect(await statuses(url, 2, as('acme ann'))).toEqual([200, 429])
     expect(warn).not.toHaveBeenCalled()
-  })
-})
-
-describe('how it tells', () => {
-  it('the refusal as an error with the registered problem type', async () => {
-    const errors: TollgateError[] = []
-    const { url } = await plain.start(rateLimit({ name: 'rpm', limit: 1 }), hello, catching(errors))
-    expect(await statuses(url, 2)).toEqual([200, 429])
-    expect(errors).toEqual([
-      expect.objectContaining({
-        code: 'rate_limited',
-        retryAfterMs: expect.any(Number),
-        details: {
-          type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
-          'violated-policies': ['rpm'],
-        },
-      }),
-    ])
-  })
-
-  it('a limit of 0 as a refusal that no wait will mend', async () => {
-    const { url } = await plain.start(rateLimit({ limit: 0 }), hello)
-    const answer = await fetch(url)
-    expect(answer.status).toBe(429)
-    expect(answer.headers.has('retry-after')).toBe(false)
-    expect(answer.headers.get('x-should-retry')).toBe('false')
-    expect(answer.headers.get('ratelimit')).toBe('"requests";r=0')
-  })
-
-  it('in other styles, in several, or not at all', async () => {
-    const fieldsOf = async (headers: NonNullable<RateLimitOptions['headers']>) => {
-      const { url } = await plain.start(rateLimit({ limit: 1, headers }), hello)
-      await fetch(url)
-      const refused = await fetch(url)
-      return [...refused.headers.keys()].filter((name) => /ratelimit|retry/.test(name))
-    }
-    expect(await fieldsOf(false)).toEqual(['retry-after'])
-    expect(await fieldsOf('draft-7')).toEqual(['ratelimit', 'ratelimit-policy', 'retry-after'])
-    expect(await fieldsOf(['draft-6', 'openai'])).toEqual([
-      'ratelimit-limit',
-      'ratelimit-policy',
-      'ratelimit-remaining',
-      'ratelimit-reset',
-      'retry-after',
-      'retry-after-ms',
-      'x-ratelimit-limit-requests',
-      'x-ratelimit-remaining-requests',
-      'x-ratelimit-reset-requests',
-    ])
-  })
-
-  it('two limits on one answer, and both on the refusal of the second', async () => {
-    const { url } = await plain.start(
-      rateLimit({ name: 'minute', limit: 5 }),
-      rateLimit({ name: 'hour', limit: 1, windowMs: 3_600_000 }),
-      hello,
-    )
-    await fetch(url)
-    const refused = await fetch(url)
-    expect(refused.status).toBe(429)
-    expect(refused.headers.get('ratelimit-policy')).toBe('"minute";q=5;w=60, "hour";q=1;w=3600')
-    expect(refused.headers.get('ratelimit')).toMatch(/^"minute";r=3;t=12, "hour";r=0;t=3600$/)
-  })
-
-  it('nothing once the answer has begun', async () => {
-    const errors: unknown[] = []
-    const after: Handler = (req, res, next) => {
-      res.writeHead(200)
-      res.write('begun')
-      limiter(req, res, (error) => {
-        errors.push(error)
-        res.end()
-        void next
-      })
-    }
-    const limiter = rateLimit({ limit: 0 })
-    const { url } = await plain.start(after)
-    expect(await (await fetch(url)).text()).toBe('begun')
-    expect(errors).toEqual([expect.objectContaining({ code: 'rate_limited' })])
-  })
-})
-
-describe('when the store fails', () => {
-  const failing = (take: LimitStore['take']): LimitStore => ({ ...memoryLimitStore(), take })
-  const ways: [string, LimitStore['take']][] = [
-    [
-      'throws',
-      () => {
-        throw new Error('down')
-      },
-    ],
-    ['rejects', () => Promise.reject(new Error('down'))],
-    ['hangs', () => new Promise<Verdict>(() => {})],
-  ]
-
-  it.each(ways)('open: lets pass a store that %s, with a warning', async (_way, take) => {
-    const warn = emitWarning()
-    const { url } = await plain.start(rateLimit({ store: failing(take), storeTimeoutMs: 20 }), hello)
-    expect(await statuses(url, 3)).toEqual([200, 200, 200])
-    expect(warn).toHaveBeenCalledOnce()
-    expect(warn.mock.calls[0]?.[0]).toMatch(/store failed/)
-  })
-
-  it.each(ways)('closed: answers 503 for a store that %s', async (_way, take) => {
-    emitWarning()
-    const errors: TollgateError[] = []
-    const limiter = rateLimit({ store: failing(take), storeTimeoutMs: 20, onStoreError: 'closed' })
-    const { url } = await plain.start(limiter, hello, catching(errors))
-    const answer = await fetch(url)
-    expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1'])
-    expect(errors).toEqual([expect.objectContaining({ code: 'store_unavailable' })])
-  })
-
-  it('warns through the log of the request, if there is one', async () => {
-    const warn = emitWarning()
-    const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() }
-    const logged = middleware('logged', (context: RequestContext) => {
-      context.log = log
-    })
-    const { url } = await plain.start(logged, rateLimit({ store: failing(ways[0]?.[1] as LimitStore['take']) }), hello)
-    expect(await statuses(url, 2)).toEqual([200, 200])
-    expect(log.error).toHaveBeenCalledExactlyOnceWith({ err: expect.any(Error) }, 'the limit store failed')
-    expect(warn).not.toHaveBeenCalled()
-  })
-
-  it('gives back what a late answer took for a request that was refused', async () => {
-    emitWarning()
-    const memory = memoryLimitStore()
-    const released = new EventEmitter()
-    let answer = () => {}
-    const taken: Array<Parameters<LimitStore['take']>[0]> = []
-    const store: LimitStore = {
-      ...memory,
-      take: (claims) =>
-        new Promise((resolve) => {
-          taken.push(claims)
-          answer = () => resolve(memory.take(claims))
-        }),
-      release: (reservation) => {
-        memory.release(reservation)
-        released.emit('done', reservation)
-      },
-    }
-    const { url } = await plain.start(rateLimit({ store, storeTimeoutMs: 10, onStoreError: 'closed' }), hello)
-    expect(await statuses(url, 1)).toEqual([503])
-    const done = once(released, 'done')
-    answer()
-    await done
-    expect(taken).toHaveLength(1)
-    expect(memory.peek(taken[0] ?? [])[0]?.remaining).toBe(10)
   })
 })
 

@@ -1,10 +1,10 @@
 import { TollgateError } from '../errors.js'
 import type { Call, Model } from '../inference/model.js'
 import type { EmbedInput } from '../inference/task.js'
-import { estimator, type Tokenizer } from '../tokenizer.js'
+import type { Tokenizer } from '../tokenizer.js'
 import { addUsage, isAnything, noUsage, type Usage } from '../usage.js'
 import type { BedrockEmbedFamily } from './bedrock-embed-family.js'
-import { countInputs, countTexts } from './count-tokens.js'
+import { countTexts, estimatedInputs } from './count-tokens.js'
 import type { Upstream } from './http-kit.js'
 import { jsonAnswer } from './openai-answer.js'
 import { cutAnswer, paid } from './paid-answer.js'
@@ -49,7 +49,7 @@ export function bedrockEmbed({ upstream, id, family, tokenizer }: BedrockEmbedOp
     task: 'embed',
     provider: upstream.name,
     id,
-    inputUsage: (input) => counted(countInputs(input, estimator(tokenizer))),
+    inputUsage: (input) => estimatedInputs(input, tokenizer),
     async run(input, call) {
       const texts = textInputs(input)
       const batches: Array<readonly string[]> = []

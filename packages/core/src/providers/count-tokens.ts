@@ -1,5 +1,6 @@
 import type { EmbedInput, GenerateInput } from '../inference/task.js'
 import { countChatTokens, estimator, type Tokenizer } from '../tokenizer.js'
+import type { Usage } from '../usage.js'
 
 /** For providers that were given no tokenizer: about right for English, and never nothing for something. */
 export const byteTokenizer: Tokenizer = {
@@ -33,4 +34,9 @@ export function countInputs({ inputs }: EmbedInput, tokenizer: Tokenizer): numbe
     (tokens, input) => tokens + (typeof input === 'string' ? tokenizer.count(input) : input.length),
     0,
   )
+}
+
+/** What embedding them uses, where the upstream does not say it. */
+export function estimatedInputs(input: EmbedInput, tokenizer: Tokenizer): Usage {
+  return { inputTokens: countInputs(input, estimator(tokenizer)), outputTokens: 0, estimated: true }
 }

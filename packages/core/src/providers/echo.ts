@@ -104,26 +104,42 @@ function echoGenerate(provider: string, tokenizer: Tokenizer, wordDelayMs: numbe
       return { output: { text, toolCalls: [], finishReason }, usage }
     },
     stream(input, call): ModelStream<'generate'> {
-      let begun = false
-      let sent = ''
-      async function* parts(): AsyncGenerator<Part<'generate'>> {
-        begun = true
-        const { text, finishReason } = await answer(input)
-        let words = 0
-        for (const [word] of text.matchAll(/\S*\s*/g)) {
-          if (word === '') break
-          await turn(call, wordDelayMs, words)
-          words += 1
-          sent += word
-          yield { type: 'text', text: word }
-        }
-        yield { type: 'end', finishReason, usage: usageSoFar() }
+      const echoing: Echoing = {
+        call,
+        wordDelayMs,
+        answer: () => answer(input),
+        usageSoFar: () => (echoing.begun ? usageOf(input, echoing.sent) : noUsage),
+        begun: false,
+        sent: '',
       }
-      const usageSoFar = () => (begun ? usageOf(input, sent) : noUsage)
-      return { usageSoFar, [Symbol.asyncIterator]: parts }
+      return { usageSoFar: echoing.usageSoFar, [Symbol.asyncIterator]: () => partsOf(echoing) }
     },
     inputUsage: promptUsage,
   }
+}
+
+interface Echoing {
+  readonly call: Call
+  readonly wordDelayMs: number
+  answer(): Promise<Omit<GenerateOutput, 'toolCalls'>>
+  usageSoFar(): Usage
+  begun: boolean
+  sent: string
+}
+
+/** One function for all streams, as of `generate-stream`: one made for each would keep its request until the next full collection. */
+async function* partsOf(echoing: Echoing): AsyncGenerator<Part<'generate'>> {
+  echoing.begun = true
+  const { text, finishReason } = await echoing.answer()
+  let words = 0
+  for (const [word] of text.matchAll(/\S*\s*/g)) {
+    if (word === '') break
+    await turn(echoing.call, echoing.wordDelayMs, words)
+    words += 1
+    echoing.sent += word
+    yield { type: 'text', text: word }
+  }
+  yield { type: 'end', finishReason, usage: echoing.usageSoFar() }
 }
 
 async function turn(call: Call, delayMs: number, words: number): Promise<void> {

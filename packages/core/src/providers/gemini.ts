@@ -4,8 +4,8 @@ import type { Call, Model, ModelInfo } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
 import type { EmbedInput, GenerateInput, Task } from '../inference/task.js'
 import { checkedOptions, functionOption, objectOption } from '../options.js'
-import { estimator, type Tokenizer } from '../tokenizer.js'
-import { byteTokenizer, countInputs } from './count-tokens.js'
+import type { Tokenizer } from '../tokenizer.js'
+import { byteTokenizer, estimatedInputs } from './count-tokens.js'
 import { contentBody } from './gemini-request.js'
 import { geminiWire } from './gemini-wire.js'
 import { generateModel } from './generate-model.js'
@@ -99,11 +99,7 @@ export function geminiProvider(options: GeminiOptions): Provider {
 
 /** `batchEmbedContents`: no usage is told, so it is counted. */
 function geminiEmbed(api: Upstream, id: string, tokenizer: Tokenizer): Model<'embed'> {
-  const estimate = (input: EmbedInput) => ({
-    inputTokens: countInputs(input, estimator(tokenizer)),
-    outputTokens: 0,
-    estimated: true,
-  })
+  const estimate = (input: EmbedInput) => estimatedInputs(input, tokenizer)
   return {
     task: 'embed',
     provider: api.name,

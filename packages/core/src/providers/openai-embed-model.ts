@@ -1,9 +1,9 @@
 import { TollgateError } from '../errors.js'
 import type { Model } from '../inference/model.js'
 import type { EmbedInput, EmbedOutput } from '../inference/task.js'
-import { estimator, type Tokenizer } from '../tokenizer.js'
+import type { Tokenizer } from '../tokenizer.js'
 import { type OpenAiUsage, usageFromOpenAi } from '../wire/openai-usage.js'
-import { countInputs } from './count-tokens.js'
+import { estimatedInputs } from './count-tokens.js'
 import type { Upstream } from './http-kit.js'
 import { jsonAnswer } from './openai-answer.js'
 import { cutAnswer, paid } from './paid-answer.js'
@@ -17,11 +17,7 @@ export interface EmbedModelOptions {
 
 /** A model behind `POST /embeddings`. */
 export function embedModel({ upstream, id, tokenizer }: EmbedModelOptions): Model<'embed'> {
-  const estimate = (input: EmbedInput) => ({
-    inputTokens: countInputs(input, estimator(tokenizer)),
-    outputTokens: 0,
-    estimated: true,
-  })
+  const estimate = (input: EmbedInput) => estimatedInputs(input, tokenizer)
   return {
     task: 'embed',
     provider: upstream.name,

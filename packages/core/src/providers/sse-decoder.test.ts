@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { eventSplitter, parseEvents, type ServerSentEvent, splitEvents, sseDecoder } from './sse-decoder.js'
+import { eventSplitter, parseEvents, type ServerSentEvent, splitEvents, withoutMark } from './sse-decoder.js'
 
 /** The WHATWG algorithm on the whole text, with no thought for speed. */
 function reference(bytes: Buffer): ServerSentEvent[] {
@@ -65,11 +65,27 @@ function cut(bytes: Buffer, at: readonly number[]): Buffer[] {
   return [0, ...places].map((from, index) => bytes.subarray(from, places[index]))
 }
 
-describe('sseDecoder', () => {
+/** As streams are read by those who want events and not bytes. */
+function decoderOf(maxEventBytes: number) {
+  const splitter = eventSplitter('up', maxEventBytes)
+  let begun = false
+  return {
+    rest: splitter.rest,
+    push(chunk: Buffer): ServerSentEvent[] {
+      const whole = splitter.push(chunk)
+      if (whole === undefined) return []
+      const bytes = begun ? whole : withoutMark(whole)
+      begun = true
+      return parseEvents(bytes)
+    },
+  }
+}
+
+describe('events', () => {
   it('decodes the same events however the bytes are cut', () => {
     fc.assert(
       fc.property(streams, cuts, (bytes, at) => {
-        const decoder = sseDecoder('up', 1_000_000)
+        const decoder = decoderOf(1_000_000)
         expect(cut(bytes, at).flatMap((chunk) => decoder.push(chunk))).toEqual(reference(bytes))
       }),
       { numRuns: 2000 },
@@ -79,7 +95,7 @@ describe('sseDecoder', () => {
   it('decodes the same events byte by byte', () => {
     fc.assert(
       fc.property(streams, (bytes) => {
-        const decoder = sseDecoder('up', 1_000_000)
+        const decoder = decoderOf(1_000_000)
         const events = Array.from(bytes, (_, index) => decoder.push(bytes.subarray(index, index + 1))).flat()
         expect(events).toEqual(reference(bytes))
       }),
@@ -109,16 +125,16 @@ describe('sseDecoder', () => {
     ],
     ['the last event without its blank line is dropped', 'data: x\n\ndata: y\n', [{ event: '', data: 'x' }]],
   ])('%s', (_name, text, events) => {
-    const decoder = sseDecoder('up', 1000)
+    const decoder = decoderOf(1000)
     expect(decoder.push(Buffer.from(text))).toEqual(events)
   })
 
   it('says whether the stream was cut within an event', () => {
-    const decoder = sseDecoder('up', 1000)
+    const decoder = decoderOf(1000)
     decoder.push(Buffer.from('data: x\n\n'))
-    expect(decoder.cut).toBe(false)
+    expect(decoder.rest()).toHaveLength(0)
     decoder.push(Buffer.from('data: y\n'))
-    expect(decoder.cut).toBe(true)
+    expect(decoder.rest()).not.toHaveLength(0)
   })
 })
 

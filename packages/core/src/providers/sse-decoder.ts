@@ -160,32 +160,6 @@ function nextLine(bytes: Buffer, from: number): number {
   return bytes.length + 1
 }
 
-/** Decodes a whole stream of Server-Sent Events, for those who want events and not bytes. */
-export interface SseDecoder {
-  /** The events that are complete now. */
-  push(chunk: Buffer): ServerSentEvent[]
-  /** Was the stream cut within an event? */
-  readonly cut: boolean
-}
-
-/** {@link eventSplitter} and {@link parseEvents} as one, with the byte order mark at the beginning taken off. */
-export function sseDecoder(upstream: string, maxEventBytes: number): SseDecoder {
-  const splitter = eventSplitter(upstream, maxEventBytes)
-  let begun = false
-  return {
-    push(chunk) {
-      const whole = splitter.push(chunk)
-      if (whole === undefined) return []
-      const bytes = begun ? whole : withoutMark(whole)
-      begun = true
-      return parseEvents(bytes)
-    },
-    get cut() {
-      return splitter.rest().length > 0
-    },
-  }
-}
-
 /** UTF-8's byte order mark may stand once, at the very beginning. */
 export function withoutMark(bytes: Buffer): Buffer {
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes

@@ -1,41 +1,21 @@
-import OpenAI from 'openai'
+import type OpenAI from 'openai'
 import { describe, expect, it } from 'vitest'
-import type { UpstreamCall, UpstreamScript } from '../../test/fixture-upstream.js'
+import {
+  card,
+  email,
+  guards,
+  key,
+  models,
+  prompt,
+  scripts,
+  sent,
+  upstreamOf,
+  written,
+} from '../../test/guarded-gateway.js'
 import { llmGateway } from '../../test/llm-gateway.js'
-import { contextOf } from '../http/context.js'
-import type { Handler } from '../http/handler.js'
-import { cache } from '../middleware/cache.js'
-import { logging } from '../middleware/logging.js'
-import { metrics } from '../middleware/metrics.js'
-import type { Guard } from '../wrappers/guard.js'
 import { redactPii } from '../wrappers/redact-pii.js'
 
-const email = 'alice@example.com'
-const card = '4111 1111 1111 1111'
-const key = `sk-${'aB3'.repeat(16)}`
-const secrets = [email, card, key]
-const written = 'Mailed [EMAIL_1] about [CREDIT_CARD_1], with [SECRET_1]; [EMAIL_7] is nobody.'
 const meant = `Mailed ${email} about ${card}, with ${key}; [EMAIL_7] is nobody.`
-const prompt = `Mail ${email} about ${card}, with ${key}.`
-
-/** The upstream of a model, and what it was sent: none of it may hold what is to be kept from it. */
-function sent(calls: readonly UpstreamCall[], leaks: readonly string[] = secrets): Array<Record<string, unknown>> {
-  expect(calls.length).toBeGreaterThan(0)
-  for (const { body } of calls) for (const leak of leaks) expect(JSON.stringify(body)).not.toContain(leak)
-  return calls.map(({ body }) => body)
-}
-
-const guards = [redactPii({ restore: true })]
-const models = ['gpt-test', 'native-test', 'claude-test', 'gemini-test', 'eu.anthropic.claude-test'] as const
-const scripts = (script: UpstreamScript) => Object.fromEntries(models.map((model) => [model, script]))
-const upstreamOf = (gateway: Awaited<ReturnType<typeof llmGateway>>, model: string) =>
-  model.startsWith('eu.')
-    ? gateway.bedrock
-    : model.startsWith('claude')
-      ? gateway.anthropic
-      : model.startsWith('gemini')
-        ? gateway.gemini
-        : gateway.openAi
 
 describe.each(models)('what is kept from %s and put back into its answer', (model) => {
   // Letter by letter, and bytes cut anywhere.
@@ -282,151 +262,4 @@ it('reads what is to be embedded', async () => {
   expect(sent(gateway.openAi.calls)[0]).toMatchObject({
     input: ['Mail [EMAIL_1] about [CREDIT_CARD_1], with [SECRET_1].', 'b'],
   })
-})
-
-describe('a refusal', () => {
-  const forbidding: Guard = {
-    name: 'forbidding',
-    input: ({ messages }) => (JSON.stringify(messages).includes('forbidden') ? { refuse: 'not that word' } : 'pass'),
-    output: {
-      window: 10,
-      check: (text) => (text.includes('forbidden') ? { refuse: 'not that word', flag: ['word'] } : 'pass'),
-    },
-  }
-  const said = 'Once upon a time there was a forbidden word, and it was long.'
-
-  it.each(models)("of the request is told in the caller's words, and not sent to %s", async (model) => {
-    const gateway = await llmGateway({}, { guards: [forbidding] })
-    const messages = [{ role: 'user' as const, content: 'forbidden' }]
-    const message = 'The guard forbidding refuses the request: not that word'
-    for (const stream of [false, true]) {
-      await expect(gateway.openAiClient.chat.completions.create({ model, messages, stream })).rejects.toMatchObject({
-        status: 400,
-        code: 'guard_refused',
-        type: 'invalid_request_error',
-        message: expect.stringContaining(message) as string,
-      })
-      await expect(
-        gateway.anthropicClient.messages.create({ model, max_tokens: 9, messages, stream }),
-      ).rejects.toMatchObject({
-        status: 400,
-        error: { type: 'error', error: { type: 'invalid_request_error', message } },
-      })
-    }
-    expect(upstreamOf(gateway, model).calls).toEqual([])
-    await expect.poll(() => gateway.ended).toHaveLength(4)
-    for (const each of gateway.ended)
-      expect(each).toMatchObject({ error: 'guard_refused', usage: undefined, flags: ['forbidding:refused'] })
-  })
-
-  it.each(models)(
-    'of an answer of %s ends its stream in an error, after what was good, and it is paid for',
-    async (model) => {
-      const gateway = await llmGateway(scripts({ text: said, pieceLength: 3 }), { guards: [forbidding] })
-      const messages = [{ role: 'user' as const, content: 'Tell.' }]
-      const reads: Record<string, () => Promise<string>> = {
-        chat: async () => {
-          let text = ''
-          const stream = await gateway.openAiClient.chat.completions.create({ model, messages, stream: true })
-          const read = async () => {
-            for await (const { choices } of stream) {
-              text += choices[0]?.delta.content ?? ''
-              expect(choices[0]?.finish_reason ?? null).toBeNull()
-            }
-          }
-          await expect(read()).rejects.toMatchObject({ code: 'guard_refused' })
-          return text
-        },
-        messages: async () => {
-          let text = ''
-          const stream = await gateway.anthropicClient.messages.create({
-            model,
-            max_tokens: 99,
-            messages,
-            stream: true,
-          })
-          const read = async () => {
-            for await (const event of stream) {
-              if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') text += event.delta.text
-              expect(event.type).not.toBe('message_stop')
-            }
-          }
-          await expect(read()).rejects.toMatchObject({ error: { error: { type: 'invalid_request_error' } } })
-          return text
-        },
-        responses: async () => {
-          let text = ''
-          const stream = await gateway.openAiClient.responses.create({ model, input: 'Tell.', stream: true })
-          const read = async () => {
-            for await (const event of stream) {
-              if (event.type === 'response.output_text.delta') text += event.delta
-              expect(event.type).not.toBe('response.completed')
-            }
-          }
-          await expect(read()).rejects.toBeInstanceOf(OpenAI.APIError)
-          return text
-        },
-      }
-      for (const read of Object.values(reads)) {
-        const text = await read()
-        expect(said.slice(0, said.indexOf('forbidden'))).toContain(text)
-        expect(text.length).toBeGreaterThan(8)
-      }
-      await expect(gateway.openAiClient.chat.completions.create({ model, messages })).rejects.toMatchObject({
-        status: 400,
-        code: 'guard_refused',
-      })
-      await expect.poll(() => gateway.ended).toHaveLength(4)
-      for (const each of gateway.ended) {
-        expect(each).toMatchObject({ error: 'guard_refused', flags: ['forbidding:word', 'forbidding:refused'] })
-        expect(each.usage?.inputTokens).toBeGreaterThan(0)
-      }
-      // A whole answer was counted by the upstream.
-      expect(gateway.ended[3]?.usage?.estimated).toBe(false)
-    },
-  )
-})
-
-it('tells the log and the metrics what was found', async () => {
-  const lines: string[] = []
-  const observed = metrics()
-  const log = logging({ destination: { write: (line) => void lines.push(line) } })
-  const gateway = await llmGateway(scripts({ text: written }), { guards, before: [log, observed] })
-  await gateway.openAiClient.chat.completions.create({
-    model: 'gpt-test',
-    messages: [{ role: 'user', content: prompt }],
-  })
-  await expect.poll(() => lines).toHaveLength(1)
-  expect(JSON.parse(lines[0] ?? '{}')).toMatchObject({ flags: ['pii:email', 'pii:credit_card', 'pii:secret'] })
-  for (const secret of secrets) expect(lines[0]).not.toContain(secret)
-  expect(await observed.registry.expose('prometheus')).toContain('tollgate_guard_flags_total{flag="pii:credit_card"} 1')
-})
-
-it('is kept in the cache for the same request of the same caller alone', async () => {
-  const authenticate: Handler = (req, res, next) => {
-    const [tenant = '', subject = ''] = String(req.headers['x-who']).split('/')
-    contextOf(req, res).principal = { tenant, subject, method: 'jwt', scopes: [] }
-    next()
-  }
-  const gateway = await llmGateway(scripts({ text: written }), {
-    guards,
-    before: [authenticate, cache({ scope: 'tenant' })],
-  })
-  const ask = async (who: string, address: string) => {
-    const { data, response } = await gateway.openAiClient.chat.completions
-      .create(
-        { model: 'gpt-test', messages: [{ role: 'user', content: `Mail ${address}` }] },
-        { headers: { 'x-who': who } },
-      )
-      .withResponse()
-    return [data.choices[0]?.message.content?.split(' ')[1], response.headers.get('cache-status')?.includes('hit')]
-  }
-  // Three requests that are the same to the upstream.
-  expect(await ask('acme/a', email)).toEqual([email, false])
-  expect(await ask('acme/a', 'bob@example.org')).toEqual(['bob@example.org', false])
-  expect(await ask('other/a', email)).toEqual([email, false])
-  expect(await ask('acme/b', email)).toEqual([email, true])
-  expect(await ask('acme/b', 'bob@example.org')).toEqual(['bob@example.org', true])
-  expect(new Set(sent(gateway.openAi.calls).map((body) => JSON.stringify(body)))).toHaveLength(1)
-  expect(gateway.openAi.calls).toHaveLength(3)
 })

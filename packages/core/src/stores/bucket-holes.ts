@@ -42,3 +42,13 @@ export function addHole(holes: Hole[] | undefined, hole: Hole): Hole[] {
   if (holes.length > mostHoles) holes.shift()
   return holes
 }
+
+/** A refund at the very end of the queue leaves no hole: the queue ends there. @returns where, holes before it that lie bare now being gone too */
+export function cutEnd(holes: Hole[] | undefined, end: number): number {
+  let back = end
+  for (let last = holes?.at(-1); last !== undefined && last.position >= back; last = holes?.at(-1)) {
+    back -= last.units
+    holes?.pop()
+  }
+  return back
+}

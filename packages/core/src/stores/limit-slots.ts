@@ -82,6 +82,7 @@ export function limitSlots({ maxKeys, wholeAt, onForget }: LimitSlotsOptions): L
       return slot
     },
     hasten(slot) {
+      if (at(columns.wholeAt, slot) >= at(queuedAt, slot)) return
       queuedAt[slot] = at(columns.wholeAt, slot)
       siftUp(at(placeOf, slot))
     },

@@ -1,4 +1,4 @@
-import { addHole, type Hole, unserved } from './bucket-holes.js'
+import { addHole, cutEnd, type Hole, unserved } from './bucket-holes.js'
 import { bucketState, fitsUnits } from './claim-state.js'
 import type { LimitSlots } from './limit-slots.js'
 import type { BucketClaim, ClaimState } from './limit-store.js'
@@ -58,7 +58,8 @@ export function memoryBuckets(slots: LimitSlots, kind: number, stamp: () => numb
       columns.level[slot] = level - back
       columns.at[slot] = now
       columns.wholeAt[slot] = now + ((level - back) * claim.windowMs) / claim.limit
-      columns.extra[slot] = addHole(holes, { position, units: back })
+      if (position === columns.back[slot]) columns.back[slot] = cutEnd(holes, position - back)
+      else columns.extra[slot] = addHole(holes, { position, units: back })
       slots.hasten(slot)
     },
   }

@@ -9,6 +9,8 @@ export interface MemoryLeases {
   /** Takes a place under a stamp; returns its slot. */
   take(claim: LeaseClaim, slot: number, storedKey: string, stamp: number, now: number): number
   free(slot: number, stamp: number, now: number): void
+  /** Nothing is held, so that nothing would be lost with the key. */
+  isEmpty(slot: number): boolean
   /** Lets it last anew; false if it has ended. */
   renew(claim: LeaseClaim, slot: number, stamp: number, now: number): boolean
 }
@@ -18,6 +20,9 @@ interface Leases {
   readonly ends: Map<number, number>
   soonest: number
 }
+
+/** Most callers come again soon: a key without leases is kept for so long, so that it need not be made anew each time. */
+const lingerMs = 1_000
 
 /** @param kind the number of leases among the kinds of slots */
 export function memoryLeases(slots: LimitSlots, kind: number): MemoryLeases {
@@ -64,9 +69,10 @@ export function memoryLeases(slots: LimitSlots, kind: number): MemoryLeases {
       const leases = of(slot)
       leases?.ends.delete(stamp)
       if (leases?.ends.size !== 0) return
-      slots.columns.wholeAt[slot] = now
+      slots.columns.wholeAt[slot] = now + lingerMs
       slots.hasten(slot)
     },
+    isEmpty: (slot) => of(slot)?.ends.size === 0,
     renew({ leaseMs }, slot, stamp, now) {
       heldOf(slot, now)
       const leases = of(slot)

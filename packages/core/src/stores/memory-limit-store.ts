@@ -87,7 +87,9 @@ export function memoryLimitStore(options: MemoryLimitStoreOptions = {}): MemoryL
     maxKeys,
     wholeAt(slot, now) {
       const whole = slots.columns.wholeAt[slot] ?? 0
-      if (slots.columns.kind[slot] !== kinds.window) return whole
+      const kind = slots.columns.kind[slot]
+      if (kind === kinds.lease && leases.isEmpty(slot)) return Math.min(whole, now)
+      if (kind !== kinds.window) return whole
       // A clock that was set back keeps naming the window for longer.
       return Math.max(whole, now + Math.max(0, (slots.columns.back[slot] ?? 0) - wallNow()))
     },

@@ -1,0 +1,62 @@
+/** Where forms come that are streamed. */
+export const mediaPaths = ['/v1/images', '/v1/audio']
+/** Where errors are told in OpenAI's words. */
+export const openAiPaths = [
+  '/v1/chat/completions',
+  '/v1/completions',
+  '/v1/responses',
+  '/v1/embeddings',
+  '/v1/models',
+  ...mediaPaths,
+]
+/** Where a caller has to say who it is. */
+export const protectedPaths = ['/inference', '/v1']
+
+/** The templates by which metrics name what is refused before its route is known. */
+export const routes = [
+  '/health',
+  '/ready',
+  '/metrics',
+  '/inference',
+  '/v1/chat/completions',
+  '/v1/completions',
+  '/v1/responses',
+  '/v1/responses/{id}',
+  '/v1/responses/{id}/cancel',
+  '/v1/responses/{id}/input_items',
+  '/v1/messages',
+  '/v1/messages/count_tokens',
+  '/v1/embeddings',
+  '/v1/images/generations',
+  '/v1/images/edits',
+  '/v1/images/variations',
+  '/v1/audio/speech',
+  '/v1/audio/transcriptions',
+  '/v1/audio/translations',
+  '/v1/models',
+  '/v1/models/:name',
+  '/v1/predict',
+  '/v1/predict/batch',
+  '/v1/token',
+  '/v1/revoke',
+  '/v1/introspect',
+  '/.well-known/jwks.json',
+  '/.well-known/oauth-authorization-server',
+  '/v1/users',
+  '/v1/users/me',
+  '/v1/users/{id}',
+  '/v1/teams',
+  '/v1/teams/{id}',
+  '/v1/roles',
+  '/v1/roles/{id}',
+  '/v1/tenants',
+  '/v1/tenants/{id}',
+  '/v1/keys',
+  '/v1/keys/{id}',
+  '/v1/keys/{id}/rotate',
+  '/v1/keys/{id}/revoke',
+  '/v1/audit',
+  '/v1/usage',
+  '/v1/limits',
+  '/v1/limits/check',
+]
