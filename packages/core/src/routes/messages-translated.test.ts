@@ -87,7 +87,7 @@ describe('messages', () => {
         output_format: { type: 'json_schema', schema: { type: 'object' } },
       } as never),
     )
-    const { messages, response_format } = openAi.calls[0]?.body as {
+    const { messages, response_format } = (openAi.calls[0]?.body ?? {}) as {
       messages: Array<{ role: string; content: unknown; tool_calls?: Array<{ id: string }>; tool_call_id?: string }>
       response_format: unknown
     }
