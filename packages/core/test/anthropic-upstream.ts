@@ -54,7 +54,9 @@ function problemOf(body: Body): string | undefined {
     if (blocks.length === 0) return `messages.${index}: all messages must have non-empty content`
     if (index > 0 && messages[index - 1]?.role === role) return `messages: roles must alternate`
     for (const [position, block] of blocks.entries()) {
-      if (block['type'] === 'text' && block['text'] === '') return 'messages: text content blocks must be non-empty'
+      if (block['type'] === 'text' && String(block['text']).trim() === '') {
+        return 'messages: text content blocks must contain non-whitespace text'
+      }
       if (block['type'] === 'thinking' && !block['signature']) return 'messages: thinking.signature: Field required'
       if (block['type'] === 'tool_use') asked.add(block['id'])
       if (block['type'] !== 'tool_result') continue
@@ -69,6 +71,14 @@ function problemOf(body: Body): string | undefined {
   if (thinking?.type === 'enabled') {
     if (thinking.budget_tokens >= Number(body['max_tokens'])) return 'max_tokens must be greater than budget_tokens'
     if (body['temperature'] !== undefined && body['temperature'] !== 1) return 'temperature may only be set to 1'
+    if (Number(body['top_p'] ?? 1) < 0.95) return 'top_p must be greater than or equal to 0.95 with thinking'
+    const choice = body['tool_choice'] as { type: string } | undefined
+    if (choice?.type === 'any' || choice?.type === 'tool')
+      return 'Thinking may not be enabled when tool_choice forces tool use'
+    const called = messages.at(-1)?.role === 'user' ? messages.at(-2)?.content : undefined
+    const types = Array.isArray(called) ? called.map(({ type }) => String(type)) : []
+    if (types.includes('tool_use') && !types[0]?.endsWith('thinking'))
+      return 'Expected `thinking`, but found `tool_use`'
   }
   if (Number(body['temperature'] ?? 0) > 1) return 'temperature: Input should be less than or equal to 1'
   return undefined

@@ -7,8 +7,17 @@ import type {
   ResponseFormat,
   ToolChoice,
 } from '../inference/task.js'
-import { argumentsOf, dataUrl, partsOf, plainCallId, systemParts, unsaid, unsaidPart } from './bridged-request.js'
-import { geminiSignature } from './thought-signatures.js'
+import {
+  argumentsOf,
+  dataUrl,
+  isBlank,
+  isProven,
+  partsOf,
+  plainCallId,
+  systemParts,
+  unsaid,
+  unsaidPart,
+} from './bridged-request.js'
 
 type Json = Record<string, unknown>
 
@@ -34,10 +43,11 @@ export function messagesBody(input: GenerateInput, model: string, stream: boolea
 
 function built(input: GenerateInput, defaultMaxTokens: number): Json {
   const { maxOutputTokens: maxTokens = defaultMaxTokens, temperature, topP, topK, stop, user, tools = [] } = input
-  const { responseFormat, reasoning } = input
+  const { responseFormat } = input
+  const reasoning = hasThoughtlessCalls(input.messages) ? undefined : thinkableOf(input)
   const thinking = reasoning === undefined ? undefined : thinkingOf(reasoning, maxTokens)
   // With thinking on, these are refused.
-  const sampling = thinking?.type === 'enabled' ? {} : { temperature, topK }
+  const sampling = thinking?.type === 'enabled' ? {} : { temperature, topK, topP }
   const system = systemOf(input.messages, responseFormat)
   const choice = choiceOf(input.toolChoice, input.parallelToolCalls)
   return {
@@ -63,7 +73,7 @@ function built(input: GenerateInput, defaultMaxTokens: number): Json {
     // 0 to 1 in this API.
     ...(sampling.temperature === undefined ? undefined : { temperature: Math.min(1, sampling.temperature) }),
     ...(sampling.topK === undefined ? undefined : { top_k: sampling.topK }),
-    ...(topP === undefined ? undefined : { top_p: topP }),
+    ...(sampling.topP === undefined ? undefined : { top_p: sampling.topP }),
     ...(stop === undefined || stop.length === 0 ? undefined : { stop_sequences: stop }),
     ...(user === undefined ? undefined : { metadata: { user_id: user } }),
   }
@@ -76,6 +86,27 @@ export function thinkingOf({ effort, maxTokens }: ReasoningOptions, allTokens: n
   if (wanted === undefined || allTokens <= leastThinkingTokens) return undefined
   const budget = Math.min(Math.max(wanted, leastThinkingTokens), allTokens - 1)
   return { type: 'enabled' as const, budget_tokens: budget }
+}
+
+/** How much to think. Not asked for where a tool has to be called, which is refused with thinking. */
+export function thinkableOf({ reasoning, toolChoice, tools = [] }: GenerateInput): ReasoningOptions | undefined {
+  const isForced = tools.length > 0 && (toolChoice === 'required' || typeof toolChoice === 'object')
+  return isForced && reasoning?.effort !== 'none' ? undefined : reasoning
+}
+
+/** Has the turn that goes on called tools, and its thoughts are not there? With a budget for thinking that is refused, and many callers do not send thoughts back. */
+export function hasThoughtlessCalls(messages: readonly Message[]): boolean {
+  const spoken = messages.filter(({ role }) => role !== 'system' && role !== 'developer')
+  const asked = spoken.findLastIndex(({ role }, index) => {
+    const before = spoken[index - 1]?.role
+    return role === 'user' && before !== 'tool' && before !== 'user'
+  })
+  const answers = spoken.slice(asked + 1).filter(({ role }) => role === 'assistant')
+  const isThought = (part: ContentPart) => part.type === 'reasoning' && isProven(part)
+  return (
+    answers.some(({ toolCalls = [] }) => toolCalls.length > 0) &&
+    !answers.some(({ content }) => partsOf(content).some(isThought))
+  )
 }
 
 export function choiceOf(choice: ToolChoice | undefined, parallel: boolean | undefined): Json | undefined {
@@ -93,7 +124,9 @@ function kept(cache: CacheTime | undefined): Json | undefined {
 
 /** One place for what the system says, wherever it was said. */
 function systemOf(messages: readonly Message[], format: ResponseFormat | undefined): Json[] {
-  const said = systemParts(messages).map(({ text, cache }) => ({ type: 'text', text, ...kept(cache) }))
+  const said = systemParts(messages)
+    .filter(({ text }) => !isBlank(text))
+    .map(({ text, cache }) => ({ type: 'text', text, ...kept(cache) }))
   // JSON without a schema is nothing that this API has a word for.
   const json = { type: 'text', text: 'Answer with one JSON object and nothing else.' }
   return format?.type === 'json' ? [...said, json] : said
@@ -144,15 +177,14 @@ function blocksOf(message: Message, index: number): Json[] {
 
 function blockOf(part: ContentPart, index: number): Json[] {
   switch (part.type) {
-    // Empty texts are refused.
+    // Blank texts are refused.
     case 'text':
-      return part.text === '' ? [] : [{ type: 'text', text: part.text, ...kept(part.cache) }]
+      return isBlank(part.text) ? [] : [{ type: 'text', text: part.text, ...kept(part.cache) }]
     case 'image':
       return [{ type: 'image', source: sourceOf(part.url, index), ...kept(part.cache) }]
     case 'reasoning':
+      if (!isProven(part)) return []
       if (part.redacted !== undefined) return [{ type: 'redacted_thinking', data: part.redacted }]
-      // Thoughts of another model prove nothing to this one.
-      if (part.signature === undefined || part.signature.startsWith(geminiSignature)) return []
       return [{ type: 'thinking', thinking: part.text, signature: part.signature }]
     default:
       throw unsaidPart(part.native, index)

@@ -1,5 +1,5 @@
 import type { GenerateInput, ReasoningOptions } from '../inference/task.js'
-import { choiceOf, thinkingOf } from './anthropic-request.js'
+import { choiceOf, hasThoughtlessCalls, thinkableOf, thinkingOf } from './anthropic-request.js'
 import { effortOf } from './openai-chat-request.js'
 
 type Json = Record<string, unknown>
@@ -22,8 +22,8 @@ export interface FamilySettings {
   readonly fields?: Json
   /** `additionalModelResponseFieldPaths`. */
   readonly paths?: readonly string[]
-  /** Temperature is refused with these. */
-  readonly fixedTemperature?: boolean
+  /** `temperature` and `topP` are refused with these. */
+  readonly fixedSampling?: boolean
   /** Where the caller sets no bound and one is needed. */
   readonly maxTokens?: number
 }
@@ -66,7 +66,8 @@ function claudeFamily(version: string): BedrockFamily {
     hasStatus: true,
     takesThoughts: true,
     settings(input) {
-      const { reasoning, maxOutputTokens, topK, stop = [], toolChoice, parallelToolCalls, tools = [] } = input
+      const { maxOutputTokens, topK, stop = [], toolChoice, parallelToolCalls, tools = [] } = input
+      const reasoning = !isAdaptive && hasThoughtlessCalls(input.messages) ? undefined : thinkableOf(input)
       const thinking =
         reasoning === undefined
           ? undefined
@@ -86,7 +87,7 @@ function claudeFamily(version: string): BedrockFamily {
         ...(Object.keys(fields).length === 0 ? undefined : { fields }),
         // Else it is not told which of them ended the answer.
         ...(stop.length === 0 ? undefined : { paths: ['/stop_sequence'] }),
-        fixedTemperature: isThinking,
+        fixedSampling: isThinking,
         ...(budget === undefined ? undefined : { maxTokens: budget + answerTokens }),
       }
     },
@@ -120,7 +121,7 @@ function novaSettings({ reasoning, maxOutputTokens, topK }: GenerateInput): Fami
         }),
     ...(topK === undefined || effort === 'high' ? undefined : { inferenceConfig: { topK } }),
   }
-  return { ...(Object.keys(fields).length === 0 ? undefined : { fields }), fixedTemperature: effort === 'high' }
+  return { ...(Object.keys(fields).length === 0 ? undefined : { fields }), fixedSampling: effort === 'high' }
 }
 
 function effortFields(reasoning: ReasoningOptions | undefined, say: (effort: string) => Json): FamilySettings {

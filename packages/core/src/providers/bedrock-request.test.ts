@@ -187,6 +187,23 @@ describe('bedrockProvider', () => {
     expect(upstream.calls[0]?.body).toMatchObject(kept)
   })
 
+  it.each([
+    [claude, undefined],
+    ['anthropic.claude-sonnet-5', { thinking: { type: 'adaptive' }, output_config: { effort: 'low' } }],
+  ])(
+    'does not give %s a budget for thinking where the thoughts that led to calls are not there',
+    async (id, fields) => {
+      const { model, upstream } = await start({}, {}, id)
+      const messages: Message[] = [
+        ...hello.messages,
+        { role: 'assistant', content: '', toolCalls: [{ id: 'a', name: 'f', arguments: '{}' }] },
+        { role: 'tool', toolCallId: 'a', content: '21' },
+      ]
+      await model.run({ messages, tools: [{ name: 'f', parameters: {} }], reasoning: { effort: 'low' } }, call)
+      expect(upstream.calls[0]?.body['additionalModelRequestFields']).toEqual(fields)
+    },
+  )
+
   it.each<[string, Partial<GenerateInput>, object]>([
     [
       claude,
@@ -201,7 +218,7 @@ describe('bedrockProvider', () => {
       { reasoning: { maxTokens: 5_000 }, maxOutputTokens: 3_000, topP: 0.9 },
       {
         additionalModelRequestFields: { thinking: { type: 'enabled', budget_tokens: 2_999 } },
-        inferenceConfig: { maxTokens: 3_000, topP: 0.9 },
+        inferenceConfig: { maxTokens: 3_000 },
       },
     ],
     [
@@ -221,6 +238,16 @@ describe('bedrockProvider', () => {
       'anthropic.claude-sonnet-5',
       { reasoning: { maxTokens: 2_000 } },
       { additionalModelRequestFields: { thinking: { type: 'adaptive' }, output_config: { effort: 'low' } } },
+    ],
+    [
+      claude,
+      { reasoning: { effort: 'low' }, tools: [{ name: 'f', parameters: {} }], toolChoice: { name: 'f' } },
+      {
+        toolConfig: {
+          tools: [{ toolSpec: { name: 'f', inputSchema: { json: {} } } }],
+          toolChoice: { tool: { name: 'f' } },
+        },
+      },
     ],
     [
       claude,

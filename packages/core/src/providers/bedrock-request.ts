@@ -1,8 +1,17 @@
 import type { CacheTime, ContentPart, GenerateInput, Message, Tool } from '../inference/task.js'
 import type { BedrockFamily } from './bedrock-family.js'
-import { argumentsOf, dataUrl, partsOf, plainCallId, systemParts, unsaid, unsaidPart } from './bridged-request.js'
+import {
+  argumentsOf,
+  dataUrl,
+  isBlank,
+  isProven,
+  partsOf,
+  plainCallId,
+  systemParts,
+  unsaid,
+  unsaidPart,
+} from './bridged-request.js'
 import { requestJson } from './request-json.js'
-import { geminiSignature } from './thought-signatures.js'
 
 type Json = Record<string, unknown>
 
@@ -37,13 +46,13 @@ export function converseBody(input: GenerateInput, family: BedrockFamily): Json 
   }
 }
 
-function inferenceOf(input: GenerateInput, limits: { fixedTemperature?: boolean; maxTokens?: number }): Json {
+function inferenceOf(input: GenerateInput, limits: { fixedSampling?: boolean; maxTokens?: number }): Json {
   const { maxOutputTokens: maxTokens = limits.maxTokens, temperature, topP, stop } = input
   return {
     ...(maxTokens === undefined ? undefined : { maxTokens }),
     // 0 to 1 in this API.
-    ...(temperature === undefined || limits.fixedTemperature ? undefined : { temperature: Math.min(1, temperature) }),
-    ...(topP === undefined ? undefined : { topP }),
+    ...(temperature === undefined || limits.fixedSampling ? undefined : { temperature: Math.min(1, temperature) }),
+    ...(topP === undefined || limits.fixedSampling ? undefined : { topP }),
     ...(stop === undefined || stop.length === 0 ? undefined : { stopSequences: stop }),
   }
 }
@@ -52,11 +61,6 @@ function inferenceOf(input: GenerateInput, limits: { fixedTemperature?: boolean;
 function cachePoint(cache: CacheTime | undefined, takesIt: boolean): Json[] {
   if (cache === undefined || !takesIt) return []
   return [{ cachePoint: { type: 'default', ...(cache === '1h' ? { ttl: cache } : undefined) } }]
-}
-
-/** Blank texts are refused. */
-function isBlank(text: string): boolean {
-  return text.trim() === ''
 }
 
 function systemOf({ messages, responseFormat, toolChoice, tools = [] }: GenerateInput, family: BedrockFamily): Json[] {
@@ -136,10 +140,8 @@ function blockOf(part: ContentPart, index: number, { cachesMessages, takesThough
       return [{ image: imageOf(part.url, index) }, ...cachePoint(part.cache, cachesMessages)]
     case 'reasoning': {
       const { text, signature, redacted } = part
-      if (!takesThoughts) return []
+      if (!takesThoughts || !isProven(part)) return []
       if (redacted !== undefined) return [{ reasoningContent: { redactedContent: redacted } }]
-      // Thoughts of another model prove nothing to this one.
-      if (signature === undefined || signature.startsWith(geminiSignature)) return []
       return [{ reasoningContent: { reasoningText: { text, signature } } }]
     }
     default:

@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto'
 import { TollgateError } from '../errors.js'
-import type { ContentPart, Message, ToolCall } from '../inference/task.js'
+import type { ContentPart, Message, ReasoningPart, ToolCall } from '../inference/task.js'
 import { parsedJson } from './parsed-json.js'
+import { geminiSignature } from './thought-signatures.js'
 
 /** What a message holds, as parts. */
 export function partsOf(content: Message['content']): readonly ContentPart[] {
@@ -31,7 +32,22 @@ export function argumentsOf({ name, arguments: json }: ToolCall, index: number):
 
 /** The id of a call for APIs that take letters, digits, `_` and `-`, 64 of them: another model's (`functions.f:0`) gets one that is always the same. */
 export function plainCallId(id: string): string {
-  return /^[\w-]{1,64}$/.test(id) ? id : `call_${hash('sha256', id, 'base64url').slice(0, 32)}`
+  return /^[\w-]{1,64}$/.test(id) ? id : shortCallId(id)
+}
+
+/** 37 characters that are always the same for an id. */
+export function shortCallId(id: string): string {
+  return `call_${hash('sha256', id, 'base64url').slice(0, 32)}`
+}
+
+/** Blank texts are refused by some APIs. */
+export function isBlank(text: string): boolean {
+  return text.trim() === ''
+}
+
+/** Does a thought go back to a model of Anthropic's? Those of other vendors' models prove nothing to it. */
+export function isProven({ signature, redacted }: ReasoningPart): boolean {
+  return redacted !== undefined || (signature !== undefined && !signature.startsWith(geminiSignature))
 }
 
 /** A `data:` URL with base64, taken apart. */

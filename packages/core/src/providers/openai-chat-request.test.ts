@@ -24,7 +24,7 @@ it('puts the pictures of tools after the last answer of a turn, so that nothing 
     expect.objectContaining({ role: 'assistant' }),
     { role: 'tool', tool_call_id: 'a', content: [{ type: 'text', text: 'one' }] },
     { role: 'tool', tool_call_id: 'b', content: 'two' },
-    { role: 'tool', tool_call_id: 'c', content: [] },
+    { role: 'tool', tool_call_id: 'c', content: '' },
     {
       role: 'user',
       content: [

@@ -1,5 +1,5 @@
 import type { ContentPart, GenerateInput, Message, ReasoningOptions, ToolChoice } from '../inference/task.js'
-import { unsaidPart } from './bridged-request.js'
+import { shortCallId, unsaidPart } from './bridged-request.js'
 
 type Json = Record<string, unknown>
 
@@ -127,19 +127,24 @@ function toMessage({ role, name, toolCalls, toolCallId }: Message, content: stri
   const hasCalls = toolCalls !== undefined && toolCalls.length > 0
   return {
     role,
-    content: typeof parts === 'string' ? parts : hasCalls && parts.length === 0 ? null : parts.map(toPart),
+    content: typeof parts === 'string' ? parts : parts.length === 0 ? (hasCalls ? null : '') : parts.map(toPart),
     ...(name === undefined ? undefined : { name }),
-    ...(toolCallId === undefined ? undefined : { tool_call_id: toolCallId }),
+    ...(toolCallId === undefined ? undefined : { tool_call_id: callId(toolCallId) }),
     ...(hasCalls
       ? {
           tool_calls: toolCalls.map((call) => ({
-            id: call.id,
+            id: callId(call.id),
             type: 'function',
             function: { name: call.name, arguments: call.arguments },
           })),
         }
       : undefined),
   }
+}
+
+/** This API takes 40 characters. */
+function callId(id: string): string {
+  return id.length > 40 ? shortCallId(id) : id
 }
 
 function toPart(part: ContentPart): unknown {

@@ -39,6 +39,8 @@ class MessagesInput extends BridgedInput<CountTokensRequest> {
   }
 }
 
+const outputFormat = z.object({ type: z.literal('json_schema'), schema: schemaObject })
+
 /** What of a request has to be understood to be said in another API's words. */
 const bridgedRequest = z.object({
   tools: z
@@ -56,15 +58,23 @@ const bridgedRequest = z.object({
     )
     .nullish(),
   tool_choice: z
-    .object({
-      type: z.enum(['auto', 'any', 'tool', 'none']),
-      name: z.string().optional(),
-      disable_parallel_tool_use: z.boolean().optional(),
-    })
+    .discriminatedUnion('type', [
+      z.object({ type: z.enum(['auto', 'any', 'none']), disable_parallel_tool_use: z.boolean().optional() }),
+      z.object({
+        type: z.literal('tool'),
+        name: z.string().min(1),
+        disable_parallel_tool_use: z.boolean().optional(),
+      }),
+    ])
     .nullish(),
+  mcp_servers: z
+    .array(z.unknown())
+    .max(0, { error: 'are called by Anthropic alone, not by the model that answers' })
+    .nullish(),
+  output_format: outputFormat.nullish(),
   output_config: z
     .object({
-      format: z.object({ type: z.literal('json_schema'), schema: schemaObject }).nullish(),
+      format: outputFormat.nullish(),
       effort: effort.exclude(['none', 'minimal']).nullish(),
     })
     .nullish(),
@@ -72,8 +82,15 @@ const bridgedRequest = z.object({
 })
 
 function settingsOf(body: CountTokensRequest): BridgedSettings {
-  const { tools, tool_choice: choice, output_config: output, thinking } = parseWith(bridgedRequest, body)
-  const format = output?.format ?? undefined
+  const {
+    tools,
+    tool_choice: choice,
+    output_config: output,
+    output_format: old,
+    thinking,
+  } = parseWith(bridgedRequest, body)
+  // `output_format` is the beta's word.
+  const format = output?.format ?? old ?? undefined
   return {
     tools: (tools ?? []).map(({ input_schema: parameters, cache_control, ...tool }) => ({
       ...toTool({ ...tool, parameters }),
@@ -87,9 +104,9 @@ function settingsOf(body: CountTokensRequest): BridgedSettings {
   }
 }
 
-function choiceOf(choice: { type: 'auto' | 'any' | 'tool' | 'none'; name?: string | undefined } | undefined) {
+function choiceOf(choice: { type: 'auto' | 'any' | 'none' } | { type: 'tool'; name: string } | undefined) {
   if (choice === undefined) return undefined
-  if (choice.type === 'tool') return { name: choice.name ?? '' }
+  if (choice.type === 'tool') return { name: choice.name }
   return choice.type === 'any' ? ('required' as const) : choice.type
 }
 

@@ -206,6 +206,72 @@ describe("OpenAI's chat completions in front of Anthropic", () => {
     ])
   })
 
+  it('does not think where a tool has to be called, nor without the thoughts that led to calls', async () => {
+    const { openAiClient, anthropic } = await llmGateway()
+    const called = (more: object = {}) => [
+      ...ask().messages,
+      {
+        role: 'assistant' as const,
+        content: '\n\n',
+        tool_calls: calls.map(({ id, name, arguments: json }) => ({
+          id,
+          type: 'function' as const,
+          function: { name, arguments: json },
+        })),
+        ...more,
+      },
+      { role: 'tool' as const, tool_call_id: 'toolu_1', content: '21 °C' },
+      { role: 'tool' as const, tool_call_id: 'toolu_2', content: ' ' },
+    ]
+    const reasoning_effort = 'low' as const
+    const thought = { reasoning_details: [{ type: 'reasoning.text', text: 'Hm.', signature: 'c2lnbmVk' }] }
+    for (const more of [
+      ask({ tools, reasoning_effort, tool_choice: 'required' }),
+      ask({ tools, reasoning_effort, tool_choice: { type: 'function', function: { name: 'weather' } } }),
+      ask({ tools, reasoning_effort, messages: called() }),
+      ask({ tools, reasoning_effort, messages: [...called(), { role: 'user', content: 'So?' }] }),
+      ask({ tools, reasoning_effort, messages: called(thought) }),
+      ask({
+        tools,
+        reasoning_effort,
+        messages: [...called(), { role: 'assistant', content: 'Warm.' }, ...ask().messages],
+      }),
+    ]) {
+      await openAiClient.chat.completions.create(more)
+    }
+    expect(anthropic.calls.map(({ body }) => 'thinking' in body)).toEqual([false, false, false, false, true, true])
+  })
+
+  it('leaves out blank texts, and top_p with thinking, which are refused; a refusal that comes back is a text', async () => {
+    const { openAiClient, anthropic } = await llmGateway()
+    await openAiClient.chat.completions.create(
+      ask({
+        reasoning_effort: 'low',
+        top_p: 0.5,
+        messages: [
+          { role: 'system', content: ' ' },
+          { role: 'user', content: 'Hello' },
+          { role: 'assistant', content: null, refusal: 'No.' },
+          { role: 'user', content: 'Please' },
+          { role: 'assistant', content: [{ type: 'refusal', refusal: 'Never.' }] },
+          { role: 'user', content: '\n' },
+          { role: 'user', content: 'Bye' },
+        ],
+      }),
+    )
+    expect(anthropic.calls[0]?.body).not.toHaveProperty('system')
+    expect(anthropic.calls[0]?.body).not.toHaveProperty('top_p')
+    expect(anthropic.calls[0]?.body['messages']).toEqual(
+      [
+        ['user', 'Hello'],
+        ['assistant', 'No.'],
+        ['user', 'Please'],
+        ['assistant', 'Never.'],
+        ['user', 'Bye'],
+      ].map(([role, text]) => ({ role, content: [{ type: 'text', text }] })),
+    )
+  })
+
   it.each([
     ['end_turn', 'stop'],
     ['max_tokens', 'length'],
@@ -229,6 +295,9 @@ describe("OpenAI's chat completions in front of Anthropic", () => {
   it.each([
     ['a tool that is no function', { tools: [{ type: 'custom', custom: { name: 'x' } }] }, 'tools[0].type'],
     ['two answers', { n: 2 }, 'n'],
+    ['functions by their old name', { functions: [{ name: 'f', parameters: {} }] }, 'functions'],
+    ['a spoken answer', { modalities: ['text', 'audio'] }, 'modalities[1]'],
+    ['a search of the web', { web_search_options: {} }, 'web_search_options'],
     [
       'a sound',
       { messages: [{ role: 'user', content: [{ type: 'input_audio', input_audio: { data: 'x', format: 'wav' } }] }] },

@@ -67,6 +67,43 @@ describe('messages', () => {
     })
   })
 
+  it('says nothing as an empty text, shortens long ids of calls, and takes the format by its name of the beta', async () => {
+    const { anthropicClient, openAi } = await llmGateway()
+    const id = `call_${'x'.repeat(40)}`
+    const picture = { type: 'base64', media_type: 'image/png', data: 'iVBORw0K' } as const
+    await anthropicClient.messages.create(
+      ask('gpt-test', {
+        tools: [weather],
+        messages: [
+          { role: 'user', content: 'Hello' },
+          { role: 'assistant', content: [{ type: 'thinking', thinking: 'Hm.', signature: 'c2lnbmVk' }] },
+          { role: 'user', content: 'Well?' },
+          { role: 'assistant', content: [{ type: 'tool_use', id, name: 'weather', input: {} }] },
+          {
+            role: 'user',
+            content: [{ type: 'tool_result', tool_use_id: id, content: [{ type: 'image', source: picture }] }],
+          },
+        ],
+        output_format: { type: 'json_schema', schema: { type: 'object' } },
+      } as never),
+    )
+    const { messages, response_format } = (openAi.calls[0]?.body ?? {}) as {
+      messages: Array<{ role: string; content: unknown; tool_calls?: Array<{ id: string }>; tool_call_id?: string }>
+      response_format: unknown
+    }
+    expect(messages.map(({ role, content }) => [role, Array.isArray(content) ? content.length : content])).toEqual([
+      ['user', 'Hello'],
+      ['assistant', ''],
+      ['user', 'Well?'],
+      ['assistant', null],
+      ['tool', ''],
+      ['user', 1],
+    ])
+    expect(messages[4]?.tool_call_id).toMatch(/^[\w-]{37}$/)
+    expect(messages[4]?.tool_call_id).toBe(messages[3]?.tool_calls?.[0]?.id)
+    expect(response_format).toMatchObject({ type: 'json_schema', json_schema: { schema: { type: 'object' } } })
+  })
+
   it("puts what is worth keeping, and what comes of it, into Bedrock's words and back", async () => {
     const model = 'eu.anthropic.claude-test'
     const usage = {
@@ -107,12 +144,15 @@ describe('messages', () => {
     })
   })
 
-  it('refuses what the model that answers cannot be told, and says where', async () => {
+  it.each([
+    ["a vendor's own tool", { tools: [{ type: 'web_search_20250305', name: 'web_search' }] }, 'tools[0].type'],
+    ['servers of tools', { mcp_servers: [{ type: 'url', url: 'https://example.com', name: 'x' }] }, 'mcp_servers'],
+    ['a tool without a name', { tools: [weather], tool_choice: { type: 'tool' } }, 'tool_choice.name'],
+  ])('refuses %s, which the model that answers cannot be told, and says where', async (_name, more, path) => {
     const { anthropicClient, openAi } = await llmGateway()
-    const search = { type: 'web_search_20250305', name: 'web_search' } as const
-    await expect(anthropicClient.messages.create(ask('gpt-test', { tools: [search] }))).rejects.toMatchObject({
+    await expect(anthropicClient.messages.create(ask('gpt-test', more as never))).rejects.toMatchObject({
       status: 400,
-      error: { error: { message: expect.stringContaining('tools[0].type') } },
+      error: { error: { message: expect.stringContaining(path) } },
     })
     expect(openAi.calls).toHaveLength(0)
   })

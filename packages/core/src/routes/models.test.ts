@@ -1,8 +1,10 @@
+import Anthropic from '@anthropic-ai/sdk'
 import express from 'express'
 import OpenAI from 'openai'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { eachHost, listen } from '../../test/hosts.js'
 import { openAiUpstream, upstreamKey } from '../../test/openai-upstream.js'
+import { dialect } from '../http/dialect.js'
 import { type Handler, listener } from '../http/handler.js'
 import type { Model, ModelInfo } from '../inference/model.js'
 import type { Provider } from '../inference/provider.js'
@@ -132,4 +134,50 @@ it('works with the SDK, over an upstream that is asked what it has', async () =>
     versions: [{ version: 'latest' }],
   })
   await expect(client.models.retrieve('nope')).rejects.toBeInstanceOf(OpenAI.NotFoundError)
+})
+
+describe("models in Anthropic's words", () => {
+  const byPath: Handler = (req, res, next) => (/\/models(\?|$)/.test(req.url ?? '') ? list : details)(req, res, next)
+  const start = async () => {
+    const { url } = await listen(listener(dialect('openai'), byPath, errorHandler()))
+    return { url, client: new Anthropic({ apiKey: 'any', baseURL: url, maxRetries: 0 }) }
+  }
+  const names = ['iris', 'org/llama 3', 'echo', 'flower']
+
+  it('are told to its SDK, page by page', async () => {
+    const { client } = await start()
+    const page = await client.models.list({ limit: 3 })
+    expect(page).toMatchObject({ has_more: true, first_id: 'iris', last_id: 'echo' })
+    expect(page.data[0]).toEqual({
+      type: 'model',
+      id: 'iris',
+      display_name: 'iris',
+      created_at: '2026-01-02T00:00:00Z',
+    })
+    const all: string[] = []
+    for await (const { id } of client.models.list({ limit: 1 })) all.push(id)
+    expect(all).toEqual(names)
+    const before = await client.models.list({ before_id: 'flower', limit: 2 })
+    expect([before.data.map(({ id }) => id), before.has_more]).toEqual([['org/llama 3', 'echo'], true])
+    expect(await client.models.list({ after_id: 'flower' })).toMatchObject({ data: [], has_more: false, last_id: null })
+    expect((await client.beta.models.list()).data).toHaveLength(names.length)
+  })
+
+  it('are described, and refused, in the same', async () => {
+    const { client } = await start()
+    expect(await client.models.retrieve('org/llama 3')).toMatchObject({
+      type: 'model',
+      id: 'org/llama 3',
+      created_at: '1970-01-01T00:00:00Z',
+    })
+    await expect(client.models.retrieve('nope')).rejects.toMatchObject({
+      status: 404,
+      error: { type: 'error', error: { type: 'not_found_error' } },
+    })
+    await expect(client.models.list({ limit: 1001 })).rejects.toBeInstanceOf(Anthropic.BadRequestError)
+    await expect(client.models.list({ after_id: 'gone' })).rejects.toMatchObject({
+      status: 400,
+      message: expect.stringContaining('after_id'),
+    })
+  })
 })

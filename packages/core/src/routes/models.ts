@@ -2,14 +2,24 @@ import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
 import { TollgateError } from '../errors.js'
 import { allowedMethods } from '../http/allowed-methods.js'
+import type { RequestContext } from '../http/context.js'
 import { endpoint, type Handler } from '../http/handler.js'
 import { sendJson } from '../http/respond.js'
-import { pathOf } from '../http/route-template.js'
+import { pathOf, queryParams } from '../http/route-template.js'
 import type { ModelInfo } from '../inference/model.js'
 import type { InferenceService } from '../inference/service.js'
 import { mayUseModel } from '../model-lists.js'
 import { checkedOptions } from '../options.js'
-import type { ModelDetails, ModelList, ModelVersion } from '../wire/models.js'
+import {
+  type AnthropicModel,
+  type AnthropicModelPage,
+  type ModelDetails,
+  type ModelList,
+  type ModelListEntry,
+  type ModelVersion,
+  modelPageQuery,
+} from '../wire/models.js'
+import { invalidRequest, parseWith } from '../wire/parse.js'
 import { serviceSchema } from './invoke.js'
 
 export interface ModelsOptions {
@@ -21,21 +31,21 @@ const onlyGet = allowedMethods('GET')
 const optionsSchema = z.strictObject({ service: serviceSchema })
 
 /**
- * `GET /v1/models`: the names that the caller may use, in OpenAI's shape. Each once, whatever tasks and versions it has. Models outside the lists of the
- * slot `principal` are left out.
+ * `GET /v1/models`: the names that the caller may use, in OpenAI's shape; in Anthropic's, a page of them, where the caller sends `anthropic-version`. Each once, whatever tasks and versions it has.
+ * Models outside the lists of the slot `principal` are left out.
  *
  * Writes the slots `route` and `dialect`.
  *
- * @throws TollgateError `method_not_allowed`; `upstream_*` if no provider can say what it has
+ * @throws TollgateError `method_not_allowed`; `invalid_request` for a page that there is not; `upstream_*` if no provider can say what it has
  * @example app.get('/v1/models', listModels({ service }))
  */
 export function listModels(options: ModelsOptions): Handler {
   const { service } = checkedOptions('listModels', optionsSchema, options)
   return endpoint('listModels', async (context, req, res) => {
     context.route ??= '/v1/models'
-    context.dialect ??= 'openai'
+    const isAnthropic = speaksAnthropic(context, req)
     onlyGet(req)
-    const entries = new Map<string, ModelList['data'][number]>()
+    const entries = new Map<string, ModelListEntry>()
     const lists = context.principal?.models
     for (const model of await service.list()) {
       if (!mayUseModel(lists, { model: model.id, provider: model.provider })) continue
@@ -43,12 +53,13 @@ export function listModels(options: ModelsOptions): Handler {
       const created = Math.max(known?.created ?? 0, seconds(model.loadedAt))
       entries.set(model.id, { id: model.id, object: 'model', created, owned_by: model.ownedBy ?? model.provider })
     }
-    sendJson(res, 200, { object: 'list', data: [...entries.values()] } satisfies ModelList)
+    const data = [...entries.values()]
+    sendJson(res, 200, isAnthropic ? pageOf(data, req) : ({ object: 'list', data } satisfies ModelList))
   })
 }
 
 /**
- * `GET /v1/models/{name}`: OpenAI's fields of one model, its task, and its versions with when they were loaded and the schema of their
+ * `GET /v1/models/{name}`: OpenAI's fields of one model (Anthropic's alone where the caller sends `anthropic-version`), its task, and its versions with when they were loaded and the schema of their
  * input. The name comes from the host's `req.params.name`, or is what follows `/models/` in the path; it may be percent-encoded, may
  * hold slashes, and may name a version (`iris@2`).
  *
@@ -61,7 +72,7 @@ export function modelDetails(options: ModelsOptions): Handler {
   const { service } = checkedOptions('modelDetails', optionsSchema, options)
   return endpoint('modelDetails', async (context, req, res) => {
     context.route ??= '/v1/models/{name}'
-    context.dialect ??= 'openai'
+    const isAnthropic = speaksAnthropic(context, req)
     onlyGet(req)
     const asked = nameOf(req)
     const model = await service.describe(asked)
@@ -78,8 +89,43 @@ export function modelDetails(options: ModelsOptions): Handler {
       ...(description === undefined ? {} : { description }),
       versions: model.versions.map(toVersion),
     }
-    sendJson(res, 200, details)
+    sendJson(res, 200, isAnthropic ? toAnthropic(details) : details)
   })
+}
+
+/** Anthropic's clients call the same path: they are known by a header of theirs. */
+function speaksAnthropic(context: RequestContext, req: IncomingMessage): boolean {
+  const isAnthropic = req.headers['anthropic-version'] !== undefined
+  if (isAnthropic) context.dialect = 'anthropic'
+  else context.dialect ??= 'openai'
+  return isAnthropic
+}
+
+function pageOf(entries: readonly ModelListEntry[], req: IncomingMessage): AnthropicModelPage {
+  const {
+    limit,
+    after_id: after,
+    before_id: before,
+  } = parseWith(modelPageQuery, Object.fromEntries(queryParams(req)), 'query')
+  const indexOf = (field: string, name: string) => {
+    const index = entries.findIndex(({ id }) => id === name)
+    if (index === -1) throw invalidRequest([{ path: `query.${field}`, message: 'names no model of this list' }])
+    return index
+  }
+  const from = after === undefined ? 0 : indexOf('after_id', after) + 1
+  const among = entries.slice(from, before === undefined ? undefined : indexOf('before_id', before))
+  const page = before === undefined ? among.slice(0, limit) : among.slice(-limit)
+  return {
+    data: page.map(toAnthropic),
+    has_more: page.length < among.length,
+    first_id: page[0]?.id ?? null,
+    last_id: page.at(-1)?.id ?? null,
+  }
+}
+
+function toAnthropic({ id, created }: ModelListEntry): AnthropicModel {
+  const at = new Date(created * 1000).toISOString().replace('.000Z', 'Z')
+  return { type: 'model', id, display_name: id, created_at: at }
 }
 
 function toVersion({ version, latest, loadedAt, inputSchema }: ModelInfo & { version: string; latest: boolean }) {

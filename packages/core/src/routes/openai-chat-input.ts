@@ -72,6 +72,9 @@ const bridgedRequest = z.object({
     .nullish(),
   reasoning_effort: effort.nullish(),
   n: z.literal(1, { error: 'must be 1 for the model that answers' }).nullish(),
+  functions: z.null({ error: 'is the old name of `tools`, which the model that answers takes' }).optional(),
+  modalities: z.array(z.literal('text', { error: 'must be text for the model that answers' })).nullish(),
+  web_search_options: z.null({ error: "is OpenAI's own tool, which the model that answers does not have" }).optional(),
 })
 
 function settingsOf(body: ChatRequest): BridgedSettings {
@@ -93,7 +96,9 @@ function settingsOf(body: ChatRequest): BridgedSettings {
 
 function toMessage({ role, content, name, tool_calls, tool_call_id, ...more }: ChatMessage): Message {
   const thoughts = role === 'assistant' ? reasoningOf(more) : []
-  const parts = typeof content === 'string' ? content : (content ?? []).map(toPart)
+  const { refusal } = more
+  const said = content === '' || content === null ? (typeof refusal === 'string' ? refusal : content) : content
+  const parts = typeof said === 'string' ? said : (said ?? []).map(toPart)
   return {
     // `function` is the old name of the role `tool`.
     role: role === 'function' ? 'tool' : role,
@@ -120,6 +125,7 @@ function isFunctionCall(call: ChatToolCall | OtherToolCall): call is ChatToolCal
 
 function toPart(part: ChatContentPart): ContentPart {
   if (part.type === 'text' && part.text !== undefined) return { type: 'text', text: part.text }
+  if (part.type === 'refusal' && typeof part['refusal'] === 'string') return { type: 'text', text: part['refusal'] }
   if (part.type === 'image_url' && part.image_url !== undefined) {
     const { url, detail } = part.image_url
     return detail === undefined ? { type: 'image', url } : { type: 'image', url, detail }

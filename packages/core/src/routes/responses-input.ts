@@ -107,6 +107,7 @@ function messagesOf({ input, instructions }: ResponsesRequest): Message[] {
   }
   input.forEach((item, index) => {
     const { type = 'message', role } = item
+    if (isThoughtById(item)) return
     if (type === 'function_call') {
       const { call_id: id, name, arguments: json } = item
       ofModel().toolCalls.push({ id: String(id), name: String(name), arguments: String(json ?? '{}') })
@@ -122,6 +123,11 @@ function messagesOf({ input, instructions }: ResponsesRequest): Message[] {
   })
   end()
   return messages
+}
+
+/** A thought that is named by its id alone means nothing to a model of another vendor, which answers without. */
+function isThoughtById({ type, id }: ResponsesItem): boolean {
+  return type === 'item_reference' && typeof id === 'string' && id.startsWith('rs_')
 }
 
 function otherMessage(item: ResponsesItem, type: string, index: number): Message {

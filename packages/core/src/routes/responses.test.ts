@@ -256,3 +256,23 @@ it.each([
     param,
   })
 })
+
+it('answers without thoughts that are named by their ids alone, which no other model could read', async () => {
+  const { openAiClient, anthropic } = await llmGateway()
+  await openAiClient.responses.create({
+    model: 'claude-test',
+    input: [
+      { role: 'user', content: 'Weather?' },
+      { type: 'item_reference', id: 'rs_1' },
+      { type: 'function_call', call_id: 'c', name: 'f', arguments: '{}' },
+      { type: 'function_call_output', call_id: 'c', output: '21' },
+    ],
+  })
+  expect(anthropic.calls[0]?.body['messages']).toMatchObject([
+    { role: 'user' },
+    { role: 'assistant', content: [{ type: 'tool_use', id: 'c' }] },
+    { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'c' }] },
+  ])
+  const input = [{ type: 'item_reference' as const, id: 'msg_1' }]
+  await expect(openAiClient.responses.create({ model: 'claude-test', input })).rejects.toMatchObject({ status: 400 })
+})
