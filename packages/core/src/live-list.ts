@@ -40,9 +40,9 @@ export function liveList<T>(): LiveList<T> {
       return ends.after === ends
     },
     add(value) {
-      const link: Link<T> = { value, before: ends.before, after: ends }
-      const { before } = ends
-      if (before !== undefined) before.after = link
+      const before = ends.before as Link<T>
+      const link: Link<T> = { value, before, after: ends }
+      before.after = link
       ends.before = link
       return () => takeOut(link)
     },

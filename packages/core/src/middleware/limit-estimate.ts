@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { mostTokens } from '../wire/token-count.js'
 
 /** What a request is going to use, as far as it can be told beforehand. */
 export interface LimitEstimate {
@@ -21,8 +22,6 @@ export interface LimitEstimate {
 const bytesPerToken = 3
 /** A picture or a sound in a request: what vendors take for a large one. */
 const tokensPerMedium = 1_500
-/** No model writes more for one request, and no price of as many passes what can be counted. */
-export const mostTokens = 1_000_000_000
 
 /** Fields with what a model reads. */
 const readFields = [

@@ -1,7 +1,8 @@
 import { type ExpectedUsage, expectedUsage } from '../http/expected-usage.js'
 import { type Principal, principalKey } from '../principal.js'
 import { completionTokens, totalTokens, type Usage } from '../usage.js'
-import { type LimitEstimate, learned, mostTokens } from './limit-estimate.js'
+import { mostTokens } from '../wire/token-count.js'
+import { type LimitEstimate, learned } from './limit-estimate.js'
 import type { LimitSubject } from './limit-rules.js'
 
 /** A guess that is further off is none. */

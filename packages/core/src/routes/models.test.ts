@@ -163,6 +163,14 @@ describe("models in Anthropic's words", () => {
     expect((await client.beta.models.list()).data).toHaveLength(names.length)
   })
 
+  it.each([1e300, -1e300, Number.NaN])('are told without a date that no calendar has (%d)', async (loadedAt) => {
+    const odd: Provider = { ...local, list: async () => [{ id: 'iris', task: 'predict', version: '2', loadedAt }] }
+    const oddService = inferenceService({ providers: [odd] })
+    const { url } = await listen(listener(listModels({ service: oddService }), errorHandler()))
+    const client = new Anthropic({ apiKey: 'any', baseURL: url, maxRetries: 0 })
+    expect((await client.models.list()).data).toMatchObject([{ id: 'iris', created_at: '1970-01-01T00:00:00Z' }])
+  })
+
   it('are described, and refused, in the same', async () => {
     const { client } = await start()
     expect(await client.models.retrieve('org/llama 3')).toMatchObject({

@@ -123,8 +123,12 @@ function pageOf(entries: readonly ModelListEntry[], req: IncomingMessage): Anthr
   }
 }
 
+/** Of the year 9999, the last that RFC 3339 can tell. */
+const lastSecond = 253_402_300_799
+
 function toAnthropic({ id, created }: ModelListEntry): AnthropicModel {
-  const at = new Date(created * 1000).toISOString().replace('.000Z', 'Z')
+  // A provider may say anything.
+  const at = new Date(created >= 0 && created <= lastSecond ? created * 1000 : 0).toISOString().replace('.000Z', 'Z')
   return { type: 'model', id, display_name: id, created_at: at }
 }
 

@@ -48,12 +48,9 @@ export function responses(options: ResponsesOptions): Handler {
       native: 'openai-responses',
       request: responsesRequest,
       input(body, raw, context) {
-        const { principal } = context
-        const native = withStoredReferences(raw, { ids, principal, allow })
+        const native = withStoredReferences(raw, { ids, principal: context.principal, allow })
         if (!goesOn(native, raw)) return fromResponsesRequest(body, native)
-        const { previous_response_id: previous } = body
-        const stored = typeof previous === 'string' ? ids?.open(principal, previous) : undefined
-        return fromResponsesRequest(body, { ...native, storedTokens: lengths.expect(context, stored) })
+        return fromResponsesRequest(body, { ...native, storedTokens: lengths.expect(context, previousOf(native)) })
       },
       answer: responsesAnswer,
       events: responsesEvents,
@@ -66,6 +63,11 @@ export function responses(options: ResponsesOptions): Handler {
     },
     routeOptions,
   )
+}
+
+/** The response that is gone on from, by the upstream's own id. */
+function previousOf({ account, body: { previous_response_id: id } }: Omit<NativeRequest, 'dialect'>) {
+  return account === undefined || typeof id !== 'string' ? undefined : { account, id }
 }
 
 /** Does the upstream read something that is stored there? Thoughts alone are no conversation. */

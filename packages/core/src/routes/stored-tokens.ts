@@ -20,7 +20,7 @@ export interface StoredTokens {
    * @param previous the response that it names, if it names one
    * @returns tokens; those of a response that is not known (another server's, or forgotten) are what such requests of the caller have read, three deviations above the mean, and 8,192 before the first
    */
-  expect(context: RequestContext, previous: Stored | undefined): number
+  expect(context: RequestContext, previous: Pick<Stored, 'account' | 'id'> | undefined): number
   /** Remembers how long a conversation is after this answer, as soon as both are known. Returns what is to be told each response's id. */
   remember(context: RequestContext): (account: string, id: string) => void
 }

@@ -177,6 +177,19 @@ describe('usageRoute', () => {
     },
   )
 
+  it('gives back to a ledger whatever it calls its next page', async () => {
+    const { ask, ledger } = await start()
+    const asked: unknown[] = []
+    const { sums } = ledger
+    ledger.sums = async (query) => {
+      asked.push(query.after)
+      return { ...(await sums({ ...query, after: undefined })), next: 'p-2.=/\n' }
+    }
+    const first = await ask('acme', '?limit=1')
+    await ask('acme', `?limit=1&cursor=${encodeURIComponent(String(first.body['next_cursor']))}`)
+    expect(asked).toEqual([undefined, 'p-2.=/\n'])
+  })
+
   it('sums more than nine million dollars', async () => {
     const { ask, ledger } = await start()
     await ledger.append([1, 2, 3].map(() => row({ user: 'whale', costNanoUsd: 5_000_000_000_000_000 })))

@@ -123,9 +123,9 @@ export function usageRoute(options: UsageRouteOptions): Handler {
   })
 }
 
-/** Pages are of one time, also where nobody has named it: what comes meanwhile moves none of them. */
+/** Pages are of one time, also where nobody has named it: what comes meanwhile moves none of them. `next` is the ledger's own word. */
 function pageBefore(cursor: string): { readonly from: number; readonly to: number; readonly next: string } {
-  const [, from, to, next] = /^(-?\d{1,15})\.(-?\d{1,15})\.(\w+)$/.exec(cursor) ?? []
+  const [, from, to, next] = /^(-?\d{1,15})\.(-?\d{1,15})\.(.+)$/s.exec(cursor) ?? []
   if (next === undefined || !(Number(from) < Number(to))) {
     throw invalidRequest([{ path: 'query.cursor', message: 'is none of this list' }])
   }

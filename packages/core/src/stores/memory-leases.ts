@@ -21,7 +21,7 @@ interface Leases {
   soonest: number
 }
 
-/** Most callers come again soon: a key without leases is kept for so long, so that it need not be made anew each time. */
+/** Most callers come again soon: a key without leases is kept for so long, so that it need not be made anew each time. For so long a full table may forget another one before it. */
 const lingerMs = 1_000
 
 /** @param kind the number of leases among the kinds of slots */

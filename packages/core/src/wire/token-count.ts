@@ -1,5 +1,5 @@
-/** No request has so many: what is beyond is a mistake, and would be past what sums and prices can be reckoned with. */
-const mostTokens = 1_000_000_000
+/** No request has more: what is beyond is a mistake, and would be past what sums and prices can be reckoned with. */
+export const mostTokens = 1_000_000_000
 
 /** Is this a whole number from 0 on, as an upstream's count has to be to be believed? */
 export function isCount(value: unknown): value is number {
